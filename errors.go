@@ -1,0 +1,71 @@
+package warren
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/warrenq/warren/internal/worker"
+)
+
+// Causes of a handler's cancelled context: context.Cause(ctx) returns one of them.
+var (
+	// ErrLeaseLost means that this process could not renew its lease in time. The job may
+	// already run elsewhere; whatever this handler returns will not be recorded.
+	ErrLeaseLost = worker.ErrLeaseLost
+	// ErrShutdown means that the consumer was asked to stop and its drain timeout has passed.
+	// The job goes back to READY and this attempt is not counted.
+	ErrShutdown = worker.ErrShutdown
+	// ErrTimeout means that the attempt ran longer than the job's timeout.
+	ErrTimeout = worker.ErrTimeout
+)
+
+// Permanent makes an attempt the last one: the job becomes PERMANENTLY_FAILED and a person
+// decides what is next.
+func Permanent(err error) error { return &worker.PermanentError{Err: err} }
+
+// Wait puts the job aside for d (at least 0) without using up an attempt: the row becomes
+// WAITING. err, which may be nil, is kept as the reason.
+func Wait(d time.Duration, err error) error { return &worker.WaitError{Delay: d, Err: err} }
+
+// RetryAfter fails the attempt like any other error, but names the delay before the next one.
+func RetryAfter(d time.Duration, err error) error {
+	return &worker.RetryAfterError{Delay: d, Err: err}
+}
+
+// Skip ends the job as FINISHED without having done it, and keeps the reason.
+func Skip(reason string) error { return &worker.SkipError{Reason: reason} }
+
+// StopConsumer classifies the attempt by the error it wraps (nil or a plain error means
+// PERMANENTLY_FAILED), and then the consumer drains and exits before its next job.
+func StopConsumer(err error) error { return &worker.StopError{Err: err} }
+
+var errNoAttempt = errors.New("this context belongs to no running job")
+
+// SetOutput keeps v, encoded as JSON, as the output of the job that ctx belongs to. It is
+// written with the outcome; a later call replaces it.
+func SetOutput(ctx context.Context, v any) error {
+	s := worker.ScopeOf(ctx)
+	if s == nil {
+		return errNoAttempt
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode the job's output: %w", err)
+	}
+	s.SetOutput(b)
+	return nil
+}
+
+// Logger returns a logger that names the job that ctx belongs to, or one that drops everything
+// outside of a job.
+func Logger(ctx context.Context) *zap.Logger {
+	if s := worker.ScopeOf(ctx); s != nil && s.Log != nil {
+		return s.Log
+	}
+	return zap.NewNop()
+}

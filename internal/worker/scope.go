@@ -1,0 +1,53 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+
+	"go.uber.org/zap"
+)
+
+// Scope is what a running attempt may leave behind besides its error. It travels in the
+// handler's context.
+type Scope struct {
+	Log *zap.Logger
+
+	mu       sync.Mutex
+	output   json.RawMessage
+	metadata json.RawMessage
+}
+
+type scopeKey struct{}
+
+// WithScope returns a context that carries s.
+func WithScope(ctx context.Context, s *Scope) context.Context {
+	return context.WithValue(ctx, scopeKey{}, s)
+}
+
+// ScopeOf returns the scope of the attempt that ctx belongs to, or nil outside of one.
+func ScopeOf(ctx context.Context) *Scope {
+	s, _ := ctx.Value(scopeKey{}).(*Scope)
+	return s
+}
+
+// SetOutput keeps v as the job's output.
+func (s *Scope) SetOutput(v json.RawMessage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.output = v
+}
+
+// SetMetadata keeps v to be merged over the job's metadata.
+func (s *Scope) SetMetadata(v json.RawMessage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.metadata = v
+}
+
+// Kept returns what was set.
+func (s *Scope) Kept() (output, metadata json.RawMessage) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.output, s.metadata
+}
