@@ -40,8 +40,8 @@ func RetryAfter(d time.Duration, err error) error {
 // Skip ends the job as FINISHED without having done it, and keeps the reason.
 func Skip(reason string) error { return &worker.SkipError{Reason: reason} }
 
-// StopConsumer classifies the attempt by the error it wraps (nil or a plain error means
-// PERMANENTLY_FAILED), and then the consumer drains and exits before its next job.
+// StopConsumer classifies the attempt by the error it wraps (nil means PERMANENTLY_FAILED), and
+// then the consumer drains and exits before its next job.
 func StopConsumer(err error) error { return &worker.StopError{Err: err} }
 
 var errNoAttempt = errors.New("this context belongs to no running job")
@@ -64,8 +64,8 @@ func SetOutput(ctx context.Context, v any) error {
 // Logger returns a logger that names the job that ctx belongs to, or one that drops everything
 // outside of a job.
 func Logger(ctx context.Context) *zap.Logger {
-	if s := worker.ScopeOf(ctx); s != nil && s.Log != nil {
-		return s.Log
+	if s := worker.ScopeOf(ctx); s != nil {
+		return s.Logger()
 	}
 	return zap.NewNop()
 }

@@ -26,7 +26,8 @@ type RetryAfterError struct {
 // SkipError ends the job as finished, with the reason kept.
 type SkipError struct{ Reason string }
 
-// StopError is classified by the error it wraps; then the consumer drains and exits.
+// StopError is classified by the error it wraps (nil = permanent); then the consumer drains and
+// exits before its next job.
 type StopError struct{ Err error }
 
 func text(prefix string, err error) string {

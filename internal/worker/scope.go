@@ -6,17 +6,23 @@ import (
 	"sync"
 
 	"go.uber.org/zap"
+
+	"github.com/warrenq/warren/jobstore"
 )
 
 // Scope is what a running attempt may leave behind besides its error. It travels in the
 // handler's context.
 type Scope struct {
-	Log *zap.Logger
+	log *zap.Logger
+	job *jobstore.Job
 
 	mu       sync.Mutex
 	output   json.RawMessage
 	metadata json.RawMessage
 }
+
+// NewScope makes the scope of one attempt.
+func NewScope(job *jobstore.Job, log *zap.Logger) *Scope { return &Scope{log: log, job: job} }
 
 type scopeKey struct{}
 
@@ -29,6 +35,12 @@ func WithScope(ctx context.Context, s *Scope) context.Context {
 func ScopeOf(ctx context.Context) *Scope {
 	s, _ := ctx.Value(scopeKey{}).(*Scope)
 	return s
+}
+
+// Logger names the job in every line. It is built when asked for, because most handlers never log.
+func (s *Scope) Logger() *zap.Logger {
+	return s.log.With(zap.Int64("job_id", int64(s.job.ID)), zap.String("kind", s.job.Kind),
+		zap.Int("attempt", s.job.Attempts))
 }
 
 // SetOutput keeps v as the job's output.

@@ -1,0 +1,237 @@
+package warren
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/warrenq/warren/broker"
+	"github.com/warrenq/warren/internal/completer"
+	"github.com/warrenq/warren/internal/dispatch"
+	"github.com/warrenq/warren/internal/lifecycle"
+	"github.com/warrenq/warren/internal/sweeper"
+	"github.com/warrenq/warren/internal/worker"
+	"github.com/warrenq/warren/jobstore"
+)
+
+// feed is what both feeds are: a worker.Feed with a loop of its own.
+type feed interface {
+	worker.Feed
+	Run(ctx context.Context) error
+}
+
+// parts is a consumer's inside: the long-lived parts in the order in which they start.
+type parts struct {
+	consumer  *Consumer
+	keeper    *worker.Keeper
+	completer *completer.Completer
+	sweeper   *sweeper.Sweeper
+	feed      feed
+	polled    *dispatch.PolledFeed // the feed, when it is one that can be woken
+	pool      *worker.Pool
+}
+
+// prefetch is how many unsettled hints a band may have here: enough that a slot never waits for
+// the broker when every hint carries one number. Numbers that find no slot are handed on after 250 ms.
+func prefetch(concurrency int) int { return min(max(2*concurrency, 4), 200) }
+
+// assemble wires a consumer. Whether there is a broker is decided here, and nowhere else.
+func (c *Consumer) assemble() (*parts, error) {
+	p := &parts{consumer: c}
+	cfg := &c.cfg
+	relay := c.client.relay
+	p.keeper = worker.NewKeeper(cfg.Store, jobstore.Consumer{
+		Host: c.self.Host, PID: c.self.PID, Version: cfg.Version, Kinds: c.self.Kinds,
+		Queues: cfg.Queues, Priorities: cfg.Take, Slots: cfg.Concurrency,
+	}, cfg.Heartbeat, c.Drain, cfg.Log)
+	p.completer = completer.New(completer.Config{
+		Store: cfg.Store, Released: func(refs []jobstore.Ref) { relay.Add(refs...) },
+		Fenced: func(n int) { c.observe(Event{Kind: OutcomeFenced, Count: n}) }, Log: cfg.Log,
+	})
+	claim := dispatch.ClaimConfig{
+		Store: cfg.Store, Terms: p.keeper, Self: c.self, Released: func(refs []jobstore.Ref) { relay.Add(refs...) },
+		HandBack: p.handBack, UnknownKind: func(n int) { c.observe(Event{Kind: KindUnknown, Count: n}) }, Log: cfg.Log,
+	}
+	var depth sweeper.Depth
+	if cfg.Broker != nil {
+		depth = func(ctx context.Context, b jobstore.Band) (int, error) { return cfg.Broker.Depth(ctx, broker.Band(b)) }
+	}
+	if cfg.Broker != nil && !cfg.UntilEmpty {
+		sub, err := cfg.Broker.Subscribe(c.bands(), prefetch(cfg.Concurrency))
+		if err != nil {
+			return nil, fmt.Errorf("subscribe: %w", err)
+		}
+		p.feed = dispatch.NewBrokeredFeed(dispatch.BrokeredConfig{
+			Claim: claim, Subscription: sub, Publisher: cfg.Broker, Budget: cfg.MaxJobs,
+		})
+	} else {
+		// "Until empty" is a question about rows, so rows are what such a consumer goes by.
+		p.polled = dispatch.NewPolledFeed(dispatch.PolledConfig{Claim: claim, Budget: cfg.MaxJobs, UntilEmpty: cfg.UntilEmpty})
+		p.feed = p.polled
+	}
+	p.sweeper = sweeper.New(sweeper.Config{
+		Store: cfg.Store, Announcer: c.client.announcer, Depth: depth,
+		Self: fmt.Sprintf("%s:%d", c.self.Host, c.self.PID), Retention: cfg.Retention, Log: cfg.Log,
+		Tick: cfg.Sweep.Tick, LostHints: cfg.Sweep.LostHints, Heads: cfg.Sweep.Heads, Rescue: cfg.Sweep.Rescue,
+		Retain: cfg.Sweep.Retain, LeaderTTL: cfg.Sweep.LeaderTTL, RescueHold: cfg.Heartbeat.TTL,
+	})
+	p.pool = worker.NewPool(worker.PoolConfig{
+		Slots: cfg.Concurrency, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(),
+		Returner: cfg.Store, Drain: cfg.DrainTimeout, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
+		Started: c.started, Ended: c.ended, Log: cfg.Log,
+	})
+	return p, nil
+}
+
+func (c *Consumer) bands() []broker.Band {
+	var bands []broker.Band
+	for _, q := range c.cfg.Queues {
+		for _, prio := range c.cfg.Take {
+			bands = append(bands, broker.Band{Queue: q, Priority: prio})
+		}
+	}
+	return bands
+}
+
+// run starts the parts in order and stops them in reverse, so that the last outcomes are recorded
+// while the lease still lives, and announced while the broker is still there.
+func (p *parts) run(ctx context.Context, drain <-chan struct{}, stop func()) error {
+	all := p.consumer.client.parts()
+	all = append(all,
+		lifecycle.Part{Name: "heartbeat", Run: p.keeper.Run},
+		lifecycle.Part{Name: "completer", Run: p.completer.Run},
+		lifecycle.Part{Name: "sweep", Run: p.sweep},
+		lifecycle.Part{Name: "feed", Run: p.feed.Run},
+	)
+	if p.polled != nil {
+		all = append(all, lifecycle.Part{Name: "wake-up", Run: p.listen})
+	}
+	all = append(all,
+		lifecycle.Part{Name: "limits", Run: p.limits},
+		lifecycle.Part{Name: "workers", Run: p.pool.Run},
+	)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-drain:
+			stop()
+		case <-done:
+		}
+	}()
+	return lifecycle.Run(ctx, all...)
+}
+
+// sweep is one round first when the consumer goes by rows until there are none, so that what is
+// due counts, and then the loop of a possible leader.
+func (p *parts) sweep(ctx context.Context) error {
+	if p.consumer.cfg.UntilEmpty {
+		if err := p.sweeper.Once(ctx); err != nil && ctx.Err() == nil {
+			p.consumer.cfg.Log.Warn("the sweep could not do all of its work", zap.Error(err))
+		}
+		p.polled.Wake()
+	}
+	return p.sweeper.Run(ctx)
+}
+
+// listen turns wakes from other processes into looks at the database. Where there is nothing to
+// listen to (a transaction pooler), the tick has to do.
+func (p *parts) listen(ctx context.Context) error {
+	log := p.consumer.cfg.Log
+	for pause := time.Second; ctx.Err() == nil; pause = min(2*pause, time.Minute) {
+		began := time.Now()
+		err := p.consumer.cfg.Store.Listen(ctx, p.polled.Wake)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // it ended because it was asked to
+		}
+		if time.Since(began) > time.Minute {
+			pause = time.Second
+		}
+		log.Debug("not listening for wake-ups; the tick looks instead", zap.Error(err), zap.Duration("again_in", pause))
+		_ = worker.Sleep(ctx, pause) // the loop looks at ctx
+	}
+	return nil
+}
+
+// limits ends the consumer by time or memory.
+func (p *parts) limits(ctx context.Context) error {
+	cfg := &p.consumer.cfg
+	began := time.Now()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+		if cfg.MaxTime > 0 && time.Since(began) >= cfg.MaxTime {
+			cfg.Log.Info("the consumer's time is up; draining", zap.Duration("max_time", cfg.MaxTime))
+			return nil
+		}
+		if cfg.MaxMemory <= 0 {
+			continue
+		}
+		if rss := residentBytes(); rss > cfg.MaxMemory {
+			cfg.Log.Info("the process has grown over its limit; draining",
+				zap.Int64("resident_bytes", rss), zap.Int64("max_memory", cfg.MaxMemory))
+			return nil
+		}
+	}
+}
+
+func (p *parts) wake() {
+	if p != nil && p.polled != nil {
+		p.polled.Wake()
+	}
+}
+
+// handBack records leases that no slot took as READY, with their attempt given back.
+func (p *parts) handBack(works []worker.Work) {
+	for _, w := range works {
+		p.completer.Complete(w, jobstore.Outcome{
+			ID: w.Lease.Job.ID, LeaseNo: w.Lease.Job.LeaseNo, State: jobstore.Ready, Uncount: true,
+			SerialGroup: w.Lease.Job.SerialGroup, Mode: w.Lease.Job.Mode,
+		})
+	}
+}
+
+func (p *parts) ready(ctx context.Context, drain <-chan struct{}) error {
+	select {
+	case <-drain:
+		return errors.New("draining")
+	default:
+	}
+	if b := p.consumer.cfg.Broker; b != nil && !b.Up() {
+		return errors.New("the broker is not connected")
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if _, err := p.keeper.Term(ctx); err != nil {
+		return errors.New("not registered with the database")
+	}
+	return nil
+}
+
+func (c *Consumer) started(job *jobstore.Job) { c.observe(Event{Kind: JobStarted, Job: job}) }
+
+func (c *Consumer) ended(e worker.Event) {
+	kind := JobEnded
+	if e.Dropped {
+		kind = LeaseLost
+	}
+	c.observe(Event{Kind: kind, Job: e.Job, Outcome: e.Outcome, Err: e.Err})
+	if e.Err != nil && !e.Dropped {
+		c.cfg.Log.Info("attempt ended", zap.Int64("job_id", int64(e.Job.ID)), zap.String("kind", e.Job.Kind),
+			zap.Int("attempt", e.Job.Attempts), zap.String("state", string(e.Outcome.State)), zap.Error(e.Err))
+	}
+}
+
+func (c *Consumer) observe(e Event) {
+	if c.cfg.Observer != nil {
+		c.cfg.Observer.Observe(context.Background(), e)
+	}
+}

@@ -1,0 +1,231 @@
+package warren
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/warrenq/warren/broker"
+	"github.com/warrenq/warren/internal/worker"
+	"github.com/warrenq/warren/jobstore"
+)
+
+// ConsumerStore is what consuming needs of a database: *postgres.Store has it.
+type ConsumerStore interface {
+	ClientStore
+	jobstore.Claimer
+	jobstore.Recorder
+	jobstore.Registrar
+	jobstore.Elector
+	jobstore.Sweeper
+	Configure(ctx context.Context, s jobstore.Settings) error
+}
+
+// ConsumerConfig is how a Consumer is made. Store and Registry are needed.
+type ConsumerConfig struct {
+	Store ConsumerStore
+	// Broker brings the numbers of ready jobs; nil = this consumer looks into the database.
+	Broker broker.Broker
+	// Registry has the kinds that this consumer runs. Jobs of other kinds are left alone.
+	Registry *Registry
+	// Queues that are taken. Default: every queue that the registered kinds use.
+	Queues []string
+	// Take are the priorities that this consumer is bound to. Default: all of Priorities.
+	Take []int
+
+	// Priorities, DefaultQueue, MaxArgs and HintSize are as in ClientConfig.
+	Priorities   []int
+	DefaultQueue string
+	MaxArgs      int
+	HintSize     int
+
+	// Concurrency is how many handlers run at a time. Default 10.
+	Concurrency int
+	// MaxJobs ends the consumer after so many jobs; 0 = no limit.
+	MaxJobs int
+	// UntilEmpty ends the consumer when nothing is due and nothing runs any more.
+	UntilEmpty bool
+	// MaxTime ends the consumer after that time; 0 = no limit.
+	MaxTime time.Duration
+	// MaxMemory ends the consumer when the process has more resident bytes; 0 = no limit.
+	MaxMemory int64
+	// DrainTimeout is how long running handlers may take after the consumer was asked to stop.
+	// Default 25 s.
+	DrainTimeout time.Duration
+	// Heartbeat is how this process keeps its lease. Default: TTL 20 s, renewed every 5 s. After
+	// the TTL without renewal its jobs run elsewhere.
+	Heartbeat Heartbeat
+	// Sweep sets the periods of the sweep; zero values take the protocol's. For tests.
+	Sweep Sweep
+	// Retention says how long each final state is kept. Default: FINISHED, REDUNDANT and
+	// CANCELLED 14 days, PERMANENTLY_FAILED and QUARANTINED 90 days.
+	Retention jobstore.Retention
+	// NoMemory leaves out the record of the heap before and after each attempt, which costs a few
+	// microseconds.
+	NoMemory bool
+
+	Hooks    Hooks
+	Observer Observer
+	// Version is shown to operators.
+	Version string
+	Log     *zap.Logger
+}
+
+// Heartbeat is how a consumer process keeps its lease.
+type Heartbeat = worker.Beat
+
+// Sweep sets the periods of the sweep.
+type Sweep struct {
+	Tick, LostHints, Heads, Rescue, Retain, LeaderTTL time.Duration
+}
+
+// DefaultRetention is how long each final state is kept when nobody said otherwise.
+func DefaultRetention() jobstore.Retention {
+	const day = 24 * time.Hour
+	return jobstore.Retention{
+		jobstore.Finished: 14 * day, jobstore.Redundant: 14 * day, jobstore.Cancelled: 14 * day,
+		jobstore.PermanentlyFailed: 90 * day, jobstore.Quarantined: 90 * day,
+	}
+}
+
+func (c ConsumerConfig) withDefaults() ConsumerConfig {
+	if c.Concurrency == 0 {
+		c.Concurrency = 10
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 25 * time.Second
+	}
+	if c.Retention == nil {
+		c.Retention = DefaultRetention()
+	}
+	if c.Log == nil {
+		c.Log = zap.NewNop()
+	}
+	c.Heartbeat = c.Heartbeat.WithDefaults()
+	return c
+}
+
+func (c *ConsumerConfig) client() ClientConfig {
+	return ClientConfig{
+		Store: c.Store, Broker: c.Broker, Registry: c.Registry, Priorities: c.Priorities,
+		DefaultQueue: c.DefaultQueue, MaxArgs: c.MaxArgs, HintSize: c.HintSize, Log: c.Log,
+	}
+}
+
+func (c *ConsumerConfig) validate(configured []int) error {
+	var errs []error
+	if c.Registry == nil || len(c.Registry.kinds) == 0 {
+		errs = append(errs, errors.New("no kind is registered; this consumer would have nothing to run"))
+	}
+	if c.Concurrency < 0 {
+		errs = append(errs, fmt.Errorf("concurrency %d is negative", c.Concurrency))
+	}
+	for _, p := range c.Take {
+		if !slices.Contains(configured, p) {
+			errs = append(errs, fmt.Errorf("priority %d is not configured (%s)", p, joinInts(configured)))
+		}
+	}
+	for _, q := range c.Queues {
+		errs = append(errs, checkName("queue", q))
+	}
+	return errors.Join(errs...)
+}
+
+// Consumer claims jobs and runs their handlers. A process may have several.
+type Consumer struct {
+	cfg    ConsumerConfig
+	client *Client
+	self   jobstore.Claimant
+	parts  *parts
+
+	drain     chan struct{}
+	drainOnce sync.Once
+	now       chan struct{}
+	nowOnce   sync.Once
+}
+
+// NewConsumer makes a consumer. It connects to nothing and starts nothing.
+func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
+	cfg = cfg.withDefaults()
+	c := &Consumer{drain: make(chan struct{}), now: make(chan struct{})}
+	client, err := newClient(cfg.client(), func() { c.parts.wake() })
+	if err != nil {
+		return nil, err
+	}
+	if err := cfg.validate(client.cfg.Priorities); err != nil {
+		return nil, err
+	}
+	cfg.Log = client.cfg.Log
+	if len(cfg.Take) == 0 {
+		cfg.Take = client.cfg.Priorities
+	}
+	cfg.Take = slices.Sorted(slices.Values(cfg.Take))
+	if len(cfg.Queues) == 0 {
+		cfg.Queues = queuesOf(cfg.Registry, client.cfg.DefaultQueue)
+	}
+	for _, kind := range cfg.Registry.Kinds() {
+		if _, err := client.rules.priority(nil, cfg.Registry.opts(kind)); err != nil {
+			return nil, fmt.Errorf("kind %s: %w", kind, err)
+		}
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	c.cfg, c.client = cfg, client
+	c.self = jobstore.Claimant{
+		Host: host, PID: os.Getpid(), Queues: cfg.Queues, Priorities: cfg.Take, Kinds: cfg.Registry.Kinds(),
+	}
+	c.parts, err = c.assemble()
+	return c, err
+}
+
+func queuesOf(r *Registry, defaultQueue string) []string {
+	var queues []string
+	for _, kind := range r.Kinds() {
+		queues = append(queues, firstNonEmpty(r.opts(kind).Queue, defaultQueue))
+	}
+	slices.Sort(queues)
+	return slices.Compact(queues)
+}
+
+// Client publishes over the same connections, for handlers and for the program around them. Its
+// Run is part of the consumer's.
+func (c *Consumer) Client() *Client { return c.client }
+
+// Run consumes until ctx ends, Drain is called, a handler asks the consumer to stop, or a limit
+// (MaxJobs, UntilEmpty, MaxTime, MaxMemory) is reached. Then it takes nothing more, waits for the
+// handlers that run up to DrainTimeout, hands back what still runs, records what ended, and
+// returns nil. It returns an error when it could not begin: the database's schema does not fit,
+// say. Run may be called once.
+func (c *Consumer) Run(ctx context.Context) error {
+	if err := c.cfg.Store.Configure(ctx, c.client.settings()); err != nil {
+		return fmt.Errorf("store the configuration for SQL producers: %w", err)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	unhook := context.AfterFunc(ctx, c.Drain)
+	defer unhook()
+	return c.parts.run(ctx, c.drain, stop)
+}
+
+// Drain asks the consumer to take nothing more and to return from Run once its handlers have
+// ended. It returns at once.
+func (c *Consumer) Drain() { c.drainOnce.Do(func() { close(c.drain) }) }
+
+// Release cuts a drain short: handlers' contexts end, and what does not return at once is handed
+// back to run elsewhere.
+func (c *Consumer) Release() {
+	c.Drain()
+	c.nowOnce.Do(func() { close(c.now) })
+}
+
+// Ready returns nil while the consumer is registered, its broker is up and it is not draining;
+// otherwise why it is not.
+func (c *Consumer) Ready(ctx context.Context) error { return c.parts.ready(ctx, c.drain) }

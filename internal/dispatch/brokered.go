@@ -1,0 +1,279 @@
+package dispatch
+
+import (
+	"container/heap"
+	"context"
+	"errors"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/warrenq/warren/broker"
+	"github.com/warrenq/warren/internal/worker"
+	"github.com/warrenq/warren/jobstore"
+)
+
+// BrokeredConfig is what a BrokeredFeed needs.
+type BrokeredConfig struct {
+	Claim        ClaimConfig
+	Subscription broker.Subscription
+	Publisher    broker.Publisher
+	// Budget ends the feed after so many jobs; 0 = no limit.
+	Budget int
+}
+
+// BrokeredFeed claims by number. It holds the hints that have arrived in a heap by priority, claims
+// as many numbers as slots can take, and acks a hint when the last of its numbers went through a
+// claim: what the claim refused needs nothing more, because the row decides what happens next.
+//
+// Numbers that no slot takes within 250 ms are offered to other consumers: the subscription is
+// paused first, so that they do not come straight back, then they are published as smaller hints,
+// and after the confirm the original is acked. The order makes sure that at every moment at least
+// one hint for the number exists.
+type BrokeredFeed struct {
+	cfg      BrokeredConfig
+	claiming claiming
+	hand     *handoff
+	held     holdings
+	paused   bool
+}
+
+// NewBrokeredFeed prepares a feed; Run does the work.
+func NewBrokeredFeed(cfg BrokeredConfig) *BrokeredFeed {
+	return &BrokeredFeed{cfg: cfg, claiming: newClaiming(cfg.Claim), hand: newHandoff(cfg.Budget)}
+}
+
+// Next waits for work.
+func (f *BrokeredFeed) Next(ctx context.Context) (worker.Work, error) { return f.hand.next(ctx) }
+
+// Run feeds until ctx ends; then it stops the flow, and hands back what no slot has taken.
+func (f *BrokeredFeed) Run(ctx context.Context) error {
+	defer f.end(ctx)
+	for ctx.Err() == nil {
+		f.claiming.settleDoubt(ctx)
+		if f.hand.spent() {
+			f.offerHeld(ctx)
+			<-ctx.Done()
+			return nil
+		}
+		room := f.hand.room()
+		if room == 0 {
+			f.awaitRoom(ctx)
+			continue
+		}
+		if !f.gather(ctx) {
+			continue
+		}
+		if err := f.claim(ctx, room); err != nil {
+			return nil //nolint:nilerr // the claim only gives up because ctx ended
+		}
+	}
+	return nil
+}
+
+// gather brings what has arrived into the heap, waiting for a first hint if there is none. It
+// reports whether there is anything to claim.
+func (f *BrokeredFeed) gather(ctx context.Context) bool {
+	if f.paused {
+		if err := f.cfg.Subscription.Resume(ctx); err != nil {
+			f.trouble(ctx, "cannot resume the subscription", err)
+			return false
+		}
+		f.paused = false
+	}
+	f.pull()
+	if f.held.Len() > 0 {
+		return true
+	}
+	// A wait without end is cut short now and then for the housekeeping in Run.
+	short, cancel := context.WithTimeout(ctx, f.patience())
+	defer cancel()
+	d, err := f.cfg.Subscription.Next(short)
+	if err != nil {
+		if ctx.Err() == nil && short.Err() == nil {
+			f.trouble(ctx, "cannot receive hints", err)
+		} else if empty, _ := f.hand.idle(); !empty && ctx.Err() == nil {
+			awaitRoom(ctx, f.hand, f.claiming.cfg.HandBack)
+		}
+		return false
+	}
+	f.held.add(d)
+	f.pull()
+	return true
+}
+
+func (f *BrokeredFeed) patience() time.Duration {
+	if empty, _ := f.hand.idle(); !empty || !f.claiming.doubt.IsZero() {
+		return stale
+	}
+	return 30 * time.Second
+}
+
+func (f *BrokeredFeed) pull() {
+	for {
+		d, ok := f.cfg.Subscription.TryNext()
+		if !ok {
+			return
+		}
+		f.held.add(d)
+	}
+}
+
+// claim takes up to room numbers, best priority first, through one claim, and acks the hints that
+// are used up.
+func (f *BrokeredFeed) claim(ctx context.Context, room int) error {
+	ids, used := f.held.take(room)
+	began := time.Now()
+	works, err := f.claiming.byNumber(ctx, ids)
+	if err != nil {
+		// Not settled: the broker offers these hints again when the subscription closes.
+		return err
+	}
+	f.hand.claimed(time.Since(began))
+	f.ack(used)
+	f.hand.put(works)
+	return nil
+}
+
+func (f *BrokeredFeed) ack(used []broker.Delivery) {
+	if len(used) == 0 {
+		return
+	}
+	if err := f.cfg.Subscription.Ack(used); err != nil && !errors.Is(err, broker.ErrStale) {
+		f.claiming.cfg.Log.Debug("could not ack; the broker will send these hints again", zap.Error(err))
+	}
+}
+
+// awaitRoom waits for a free slot; after 250 ms without one it lets others have what is held here.
+func (f *BrokeredFeed) awaitRoom(ctx context.Context) {
+	_, before := f.hand.idle()
+	awaitRoom(ctx, f.hand, f.claiming.cfg.HandBack)
+	if _, now := f.hand.idle(); now == before && f.hand.room() == 0 && ctx.Err() == nil {
+		f.offerHeld(ctx)
+	}
+}
+
+// offerHeld hands the numbers that are held here to whoever is free.
+func (f *BrokeredFeed) offerHeld(ctx context.Context) {
+	if !f.paused {
+		if err := f.cfg.Subscription.Pause(ctx); err != nil {
+			f.trouble(ctx, "cannot pause the subscription", err)
+			return
+		}
+		f.paused = true
+		f.pull()
+	}
+	hints, deliveries := f.held.remainder()
+	if len(hints) == 0 {
+		return
+	}
+	var confirmed []broker.Delivery
+	errs := f.cfg.Publisher.Publish(ctx, hints)
+	for i, d := range deliveries {
+		if errs == nil || errs[i] == nil {
+			confirmed = append(confirmed, d)
+		}
+	}
+	f.ack(confirmed)
+	// What was not confirmed is still held, unsettled, by its session. It is forgotten here: either
+	// the session is dead and the broker sends it again, or closing the subscription returns it.
+	f.held.clear()
+	if len(confirmed) < len(deliveries) {
+		f.trouble(ctx, "cannot hand hints back", errors.Join(firstOf(errs)))
+	}
+}
+
+// trouble reports an error of the broker and waits a moment: the database may be fine, so the loop
+// must not spin.
+func (f *BrokeredFeed) trouble(ctx context.Context, what string, err error) {
+	pause := time.Second
+	if errors.Is(err, broker.ErrConfig) {
+		f.claiming.cfg.Log.Error(what, zap.Error(err))
+		pause = 5 * time.Second
+	} else {
+		f.claiming.cfg.Log.Debug(what, zap.Error(err))
+	}
+	_ = worker.Sleep(ctx, pause) // the loop looks at ctx itself
+}
+
+func (f *BrokeredFeed) end(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if works := f.hand.takeBack(); len(works) > 0 {
+		f.claiming.cfg.HandBack(works)
+	}
+	f.hand.finish()
+	f.offerHeld(ctx)
+	if err := f.cfg.Subscription.Close(); err != nil && !errors.Is(err, broker.ErrStale) {
+		f.claiming.cfg.Log.Debug("could not close the subscription", zap.Error(err))
+	}
+}
+
+// holding is a hint some of whose numbers have not been through a claim.
+type holding struct {
+	delivery broker.Delivery
+	next     int
+	seq      uint64
+}
+
+// holdings is a heap of hints, best priority first, the earliest of equals.
+type holdings struct {
+	items []*holding
+	seq   uint64
+}
+
+func (h *holdings) Len() int { return len(h.items) }
+func (h *holdings) Less(i, j int) bool {
+	a, b := h.items[i], h.items[j]
+	if a.delivery.Priority != b.delivery.Priority {
+		return a.delivery.Priority < b.delivery.Priority
+	}
+	return a.seq < b.seq
+}
+func (h *holdings) Swap(i, j int) { h.items[i], h.items[j] = h.items[j], h.items[i] }
+
+// Push is for package heap.
+func (h *holdings) Push(x any) { h.items = append(h.items, x.(*holding)) } //nolint:forcetypeassert // only add pushes
+
+// Pop is for package heap.
+func (h *holdings) Pop() any {
+	last := len(h.items) - 1
+	x := h.items[last]
+	h.items[last] = nil
+	h.items = h.items[:last]
+	return x
+}
+
+func (h *holdings) add(d broker.Delivery) {
+	h.seq++
+	heap.Push(h, &holding{delivery: d, seq: h.seq})
+}
+
+// take returns up to n numbers, and the deliveries whose last number is among them.
+func (h *holdings) take(n int) (ids []jobstore.ID, used []broker.Delivery) {
+	for n > 0 && len(h.items) > 0 {
+		top := h.items[0]
+		m := min(n, len(top.delivery.Numbers)-top.next)
+		for _, number := range top.delivery.Numbers[top.next : top.next+m] {
+			ids = append(ids, jobstore.ID(number))
+		}
+		top.next += m
+		n -= m
+		if top.next == len(top.delivery.Numbers) {
+			used = append(used, top.delivery)
+			heap.Pop(h)
+		}
+	}
+	return ids, used
+}
+
+// remainder returns, for each hint held, a hint with the numbers that are left of it.
+func (h *holdings) remainder() (hints []broker.Hint, deliveries []broker.Delivery) {
+	for _, item := range h.items {
+		hints = append(hints, broker.Hint{Band: item.delivery.Band, Numbers: item.delivery.Numbers[item.next:]})
+		deliveries = append(deliveries, item.delivery)
+	}
+	return hints, deliveries
+}
+
+func (h *holdings) clear() { h.items = nil }

@@ -1,0 +1,148 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/warrenq/warren/internal/worker"
+	"github.com/warrenq/warren/jobstore"
+)
+
+// Claimer is what the feeds need of a store.
+type Claimer interface {
+	Claim(ctx context.Context, by jobstore.Claimant, ids []jobstore.ID) (jobstore.Claimed, error)
+	ClaimNext(ctx context.Context, by jobstore.Claimant, n int) ([]jobstore.Lease, error)
+	ReleaseUnknown(ctx context.Context, holder jobstore.HolderID, known []jobstore.ID) ([]jobstore.Ref, error)
+}
+
+// Terms gives the living registration of this process.
+type Terms interface {
+	Term(ctx context.Context) (*worker.Term, error)
+}
+
+// ClaimConfig is what both feeds need to claim.
+type ClaimConfig struct {
+	Store Claimer
+	Terms Terms
+	// Self is who claims and what it may take; holder and token are filled in for each claim.
+	Self jobstore.Claimant
+	// Released takes rows that were handed back, to be announced.
+	Released func(refs []jobstore.Ref)
+	// HandBack takes leases that no slot could run; they are recorded as READY, attempt given back.
+	HandBack func(works []worker.Work)
+	// UnknownKind, if set, is told of jobs this process has no handler for.
+	UnknownKind func(n int)
+	// StatementTimeout is after which time a claim whose reply was lost can no longer be under
+	// way in the database. Default 3 s.
+	StatementTimeout time.Duration
+	Log              *zap.Logger
+}
+
+// claiming turns numbers or order into work, whatever happens to the replies. It is used by one
+// goroutine only: releasing unknown rows while another claims would release that claim's.
+type claiming struct {
+	cfg ClaimConfig
+	// doubt is when rows may be looked for that a claim granted and nobody heard of; zero = no doubt.
+	doubt time.Time
+}
+
+func newClaiming(cfg ClaimConfig) claiming {
+	if cfg.StatementTimeout <= 0 {
+		cfg.StatementTimeout = 3 * time.Second
+	}
+	return claiming{cfg: cfg}
+}
+
+// claim repeats one call until the database has answered or ctx ends.
+//
+// The call itself is not cut off by ctx: a claim that is broken off leaves rows leased to nobody.
+func (c *claiming) claim(ctx context.Context, call func(ctx context.Context, by jobstore.Claimant) ([]jobstore.Lease, error)) ([]worker.Work, error) {
+	var last *worker.Term
+	by := c.cfg.Self
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		term, err := c.cfg.Terms.Term(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if term != last { // a token belongs to a holder
+			by.Holder, by.Token, by.Again = term.Holder, rand.Int64(), false
+			last = term
+		}
+		leases, err := c.once(ctx, by, call)
+		switch {
+		case err == nil:
+			return c.granted(term, leases), nil
+		case errors.Is(err, jobstore.ErrHolderGone):
+			term.Lost()
+		default:
+			by.Again = true
+			c.doubt = time.Now().Add(c.cfg.StatementTimeout + time.Second)
+			c.cfg.Log.Warn("could not claim; trying again", zap.Error(err), zap.Duration("in", pause))
+		}
+		if err := worker.Sleep(ctx, pause/2+rand.N(pause)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (c *claiming) once(ctx context.Context, by jobstore.Claimant, call func(ctx context.Context, by jobstore.Claimant) ([]jobstore.Lease, error)) ([]jobstore.Lease, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.StatementTimeout+2*time.Second)
+	defer cancel()
+	return call(ctx, by)
+}
+
+func (c *claiming) granted(term *worker.Term, leases []jobstore.Lease) []worker.Work {
+	term.Hold(leases)
+	works := make([]worker.Work, len(leases))
+	for i := range leases {
+		works[i] = worker.Work{Term: term, Lease: leases[i]}
+	}
+	return works
+}
+
+// byNumber claims what the numbers stand for.
+func (c *claiming) byNumber(ctx context.Context, ids []jobstore.ID) ([]worker.Work, error) {
+	return c.claim(ctx, func(ctx context.Context, by jobstore.Claimant) ([]jobstore.Lease, error) {
+		claimed, err := c.cfg.Store.Claim(ctx, by, ids)
+		if n := len(claimed.UnknownKind); n > 0 {
+			c.cfg.Log.Info("jobs of kinds that this consumer has no handler for; offered again later", zap.Int("jobs", n))
+			if c.cfg.UnknownKind != nil {
+				c.cfg.UnknownKind(n)
+			}
+		}
+		return claimed.Leases, err
+	})
+}
+
+// byOrder claims the next n.
+func (c *claiming) byOrder(ctx context.Context, n int) ([]worker.Work, error) {
+	return c.claim(ctx, func(ctx context.Context, by jobstore.Claimant) ([]jobstore.Lease, error) {
+		return c.cfg.Store.ClaimNext(ctx, by, n)
+	})
+}
+
+// settleDoubt releases what a lost reply may have left leased to this process without its
+// knowledge, once that claim cannot be under way any more.
+func (c *claiming) settleDoubt(ctx context.Context) {
+	if c.doubt.IsZero() || time.Now().Before(c.doubt) {
+		return
+	}
+	term, err := c.cfg.Terms.Term(ctx)
+	if err != nil {
+		return
+	}
+	refs, err := c.cfg.Store.ReleaseUnknown(ctx, term.Holder, term.Held())
+	if err != nil {
+		c.doubt = time.Now().Add(time.Second)
+		return
+	}
+	c.doubt = time.Time{}
+	if len(refs) > 0 {
+		c.cfg.Log.Info("released jobs that a claim had granted without its reply arriving", zap.Int("jobs", len(refs)))
+		c.cfg.Released(refs)
+	}
+}

@@ -1,0 +1,124 @@
+package sweeper
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/warrenq/warren/jobstore"
+)
+
+// rounds bounds how many batches one tick works off, so that other parts have their turn.
+const rounds = 20
+
+// tickOnce makes due rows READY, announces them, and empties the outbox. It comes back at the next
+// tick, or earlier when a row becomes due before.
+func (s *Sweeper) tickOnce(ctx context.Context) (time.Duration, error) {
+	look, err := s.cfg.Store.Look(ctx)
+	if err != nil {
+		return 0, err
+	}
+	next := s.cfg.Tick
+	if look.Next > 0 {
+		next = min(next, look.Next)
+	}
+	if look.Due {
+		more, err := s.dueOnce(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if more {
+			next = 0
+		}
+	}
+	if look.Outbox && !time.Now().Before(s.announceAfter) {
+		if err := s.outboxOnce(ctx); err != nil {
+			return 0, err
+		}
+	}
+	return next, nil
+}
+
+func (s *Sweeper) dueOnce(ctx context.Context) (more bool, err error) {
+	for range rounds {
+		refs, err := s.cfg.Store.Due(ctx, s.cfg.Batch)
+		if err != nil {
+			return false, err
+		}
+		s.announce(ctx, refs)
+		if len(refs) < s.cfg.Batch {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+// outboxOnce announces rows and takes them out of the outbox after the confirm, never before: a
+// hint marked before its confirm is a job that waits for the lost-hint sweep.
+func (s *Sweeper) outboxOnce(ctx context.Context) error {
+	for range rounds {
+		refs, err := s.cfg.Store.Outbox(ctx, s.cfg.Batch)
+		if err != nil || len(refs) == 0 {
+			return err
+		}
+		failed, err := s.cfg.Announcer.Announce(ctx, refs)
+		s.heard(failed, err)
+		if done := except(refs, failed); len(done) > 0 {
+			if err := s.cfg.Store.Announced(ctx, done); err != nil {
+				return err
+			}
+		}
+		if len(failed) > 0 || len(refs) < s.cfg.Batch {
+			return nil
+		}
+	}
+	return nil
+}
+
+// announce tells consumers of rows that are READY and not in the outbox. What fails is put there.
+func (s *Sweeper) announce(ctx context.Context, refs []jobstore.Ref) {
+	if len(refs) == 0 {
+		return
+	}
+	failed, err := s.cfg.Announcer.Announce(ctx, refs)
+	s.heard(failed, err)
+	if len(failed) == 0 {
+		return
+	}
+	ids := make([]jobstore.ID, len(failed))
+	for i, ref := range failed {
+		ids[i] = ref.ID
+	}
+	if err := s.cfg.Store.Unannounced(ctx, ids); err != nil {
+		s.cfg.Log.Debug("could not put jobs into the outbox; the lost-hint sweep finds them", zap.Error(err))
+	}
+}
+
+// heard doubles the pause between attempts to announce while they fail, up to 5 s.
+func (s *Sweeper) heard(failed []jobstore.Ref, err error) {
+	if len(failed) == 0 {
+		s.announcePause = 0
+		s.announceAfter = time.Time{}
+		return
+	}
+	if s.announcePause == 0 {
+		s.cfg.Log.Warn("cannot announce jobs; their rows wait in the outbox", zap.Int("jobs", len(failed)), zap.Error(err))
+	}
+	s.announcePause = min(max(2*s.announcePause, s.cfg.Tick), 5*time.Second)
+	s.announceAfter = time.Now().Add(s.announcePause)
+}
+
+func except(refs, failed []jobstore.Ref) []jobstore.ID {
+	out := make(map[jobstore.ID]bool, len(failed))
+	for _, ref := range failed {
+		out[ref.ID] = true
+	}
+	ids := make([]jobstore.ID, 0, len(refs))
+	for _, ref := range refs {
+		if !out[ref.ID] {
+			ids = append(ids, ref.ID)
+		}
+	}
+	return ids
+}

@@ -1,0 +1,52 @@
+package sweeper
+
+import (
+	"context"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// rescueOnce hands back what dead processes held. It comes back when the next registration could
+// expire, at the latest after the rescue interval.
+func (s *Sweeper) rescueOnce(ctx context.Context) (time.Duration, error) {
+	if s.failing { // another part finds out first whether the database is back
+		return s.cfg.Tick, nil
+	}
+	if wait := time.Until(s.holdRescue); wait > 0 {
+		return wait, nil
+	}
+	for {
+		r, err := s.cfg.Store.Rescue(ctx, s.cfg.Batch, s.cfg.MaxCrashes)
+		if err != nil {
+			return 0, err
+		}
+		if len(r.Released)+len(r.Quarantined)+r.Consumers > 0 {
+			s.cfg.Log.Warn("rescued the jobs of consumers that stopped renewing their lease",
+				zap.Int("consumers", r.Consumers), zap.Int("jobs", len(r.Released)), zap.Int("quarantined", len(r.Quarantined)))
+		}
+		s.announce(ctx, r.Released)
+		if len(r.Released)+len(r.Quarantined) == 0 {
+			next := s.cfg.Rescue
+			if r.Next > 0 {
+				// A little after the expiry, and not for every renewal that moves it.
+				next = min(next, max(r.Next+50*time.Millisecond, 200*time.Millisecond))
+			}
+			return next, nil
+		}
+	}
+}
+
+// retainOnce removes final rows past retention, in bounded batches with a breath between rounds.
+func (s *Sweeper) retainOnce(ctx context.Context) (time.Duration, error) {
+	for range rounds {
+		n, err := s.cfg.Store.Retain(ctx, s.cfg.Retention, 10*s.cfg.Batch)
+		if err != nil {
+			return 0, err
+		}
+		if n == 0 {
+			return s.cfg.Retain, nil
+		}
+	}
+	return time.Second, nil
+}

@@ -1,0 +1,212 @@
+// Package sweeper is the periodic round that makes up for whatever was lost: hints, processes,
+// replies. One leader does it; two at once are harmless.
+//
+// Every part is a small Once function over short, bounded statements. Nothing waits for the broker
+// inside a transaction, and nothing but the database's clock decides what is due.
+package sweeper
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/warrenq/warren/internal/worker"
+	"github.com/warrenq/warren/jobstore"
+)
+
+// Store is what the sweep needs of a database.
+type Store interface {
+	jobstore.Sweeper
+	jobstore.Elector
+}
+
+// Announcer announces and reports what is not known to have arrived.
+type Announcer interface {
+	Announce(ctx context.Context, refs []jobstore.Ref) (failed []jobstore.Ref, err error)
+}
+
+// Depth counts the messages that wait in the broker for a band.
+type Depth func(ctx context.Context, band jobstore.Band) (int, error)
+
+// Config is what a Sweeper needs. Durations have the defaults of the protocol.
+type Config struct {
+	Store     Store
+	Announcer Announcer
+	// Depth is nil without a broker; then there are no hints to lose.
+	Depth Depth
+	// Self names this process as a leader.
+	Self string
+
+	Tick       time.Duration // 500 ms: due rows and the outbox
+	LeaderTTL  time.Duration // 15 s, renewed at a third
+	LostHints  time.Duration // 10 s
+	Heads      time.Duration // 10 s
+	Rescue     time.Duration // 5 s at the latest
+	RescueHold time.Duration // 20 s, one heartbeat TTL: after an outage of the database living processes renew first
+	Retain     time.Duration // 10 min
+	MaxCrashes int           // 3
+	Batch      int           // 500 rows a statement
+	Retention  jobstore.Retention
+	Log        *zap.Logger
+}
+
+func (c *Config) defaults() {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&c.Tick, 500*time.Millisecond)
+	def(&c.LeaderTTL, 15*time.Second)
+	def(&c.LostHints, 10*time.Second)
+	def(&c.Heads, 10*time.Second)
+	def(&c.Rescue, 5*time.Second)
+	def(&c.RescueHold, 20*time.Second)
+	def(&c.Retain, 10*time.Minute)
+	if c.MaxCrashes <= 0 {
+		c.MaxCrashes = 3
+	}
+	if c.Batch <= 0 {
+		c.Batch = 500
+	}
+}
+
+// Sweeper runs the parts while it leads.
+type Sweeper struct {
+	cfg   Config
+	hints lostHints
+	heads idleHeads
+	// announceAfter and announcePause leave a broken broker in peace.
+	announceAfter time.Time
+	announcePause time.Duration
+	failing       bool // the database did not answer at the last round
+	holdRescue    time.Time
+}
+
+// New prepares a sweeper; Run does the work.
+func New(cfg Config) *Sweeper {
+	cfg.defaults()
+	return &Sweeper{cfg: cfg, hints: newLostHints(), heads: newIdleHeads()}
+}
+
+// leader is the name of the lease that the sweep's leader holds.
+const leader = "sweep"
+
+// Run leads when it can, until ctx ends; then it gives the lease up so that another takes over at once.
+func (s *Sweeper) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		sent := time.Now()
+		_, ok, err := s.cfg.Store.Lead(ctx, leader, s.cfg.Self, s.cfg.LeaderTTL)
+		if err != nil {
+			s.note(ctx, "become leader", err)
+		}
+		if ok {
+			s.lead(ctx, sent.Add(s.trusted()))
+			continue
+		}
+		// Not the leader: look again about when the lease may have become free.
+		_ = worker.Sleep(ctx, s.cfg.LeaderTTL/3+rand.N(s.cfg.LeaderTTL/15)) // the loop looks at ctx
+	}
+	resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := s.cfg.Store.Resign(resign, leader, s.cfg.Self); err != nil {
+		s.cfg.Log.Debug("could not resign; the lease expires by itself", zap.Error(err))
+	}
+	return nil
+}
+
+// trusted is how long a lease is believed in from when its renewal was sent: a little less than
+// the database does.
+func (s *Sweeper) trusted() time.Duration { return s.cfg.LeaderTTL - s.cfg.LeaderTTL*2/15 }
+
+// part is one piece of the round and when it is due next.
+type part struct {
+	name string
+	next time.Time
+	once func(ctx context.Context) (next time.Duration, err error)
+}
+
+// lead runs the parts, each at its time, until the lease is no longer trusted or ctx ends.
+func (s *Sweeper) lead(ctx context.Context, until time.Time) {
+	s.hints, s.heads = newLostHints(), newIdleHeads()
+	parts := s.parts()
+	renew := time.Now().Add(s.cfg.LeaderTTL / 3)
+	for ctx.Err() == nil && time.Now().Before(until) {
+		now := time.Now()
+		if !now.Before(renew) {
+			_, ok, err := s.cfg.Store.Lead(ctx, leader, s.cfg.Self, s.cfg.LeaderTTL)
+			switch {
+			case err != nil:
+				s.note(ctx, "renew the leader's lease", err)
+				renew = time.Now().Add(s.cfg.LeaderTTL / 15)
+			case !ok:
+				return
+			default:
+				until, renew = now.Add(s.trusted()), now.Add(s.cfg.LeaderTTL/3)
+			}
+		}
+		wake := renew
+		for _, p := range parts {
+			if !time.Now().Before(p.next) {
+				s.run(ctx, p)
+			}
+			if p.next.Before(wake) {
+				wake = p.next
+			}
+		}
+		_ = worker.Sleep(ctx, time.Until(wake)) // the loop looks at ctx
+	}
+}
+
+func (s *Sweeper) run(ctx context.Context, p *part) {
+	short, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	next, err := p.once(short)
+	if err != nil {
+		s.note(ctx, p.name, err)
+		next = max(next, time.Second)
+	} else if s.failing {
+		s.failing = false
+		s.holdRescue = time.Now().Add(s.cfg.RescueHold)
+		s.cfg.Log.Info("the sweep works again")
+	}
+	p.next = time.Now().Add(next)
+}
+
+// note logs the first failure of a series; the end of the series is logged by run.
+func (s *Sweeper) note(ctx context.Context, what string, err error) {
+	if ctx.Err() != nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	if !s.failing {
+		s.cfg.Log.Warn("the sweep could not do its work; it goes on trying", zap.String("part", what), zap.Error(err))
+	}
+	s.failing = true
+}
+
+func (s *Sweeper) parts() []*part {
+	now := time.Now()
+	parts := []*part{
+		{name: "due and outbox", next: now, once: s.tickOnce},
+		{name: "rescue", next: now, once: s.rescueOnce},
+		{name: "heads of serial groups", next: now, once: s.headsOnce},
+		{name: "retention", next: now.Add(s.cfg.Retain / 10), once: s.retainOnce},
+	}
+	if s.cfg.Depth != nil {
+		parts = append(parts, &part{name: "lost hints", next: now, once: s.lostHintsOnce})
+	}
+	return parts
+}
+
+// Once does every part once, for a pass from cron. Rows found to be ready are announced.
+func (s *Sweeper) Once(ctx context.Context) error {
+	var errs []error
+	for _, p := range s.parts() {
+		_, err := p.once(ctx)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}

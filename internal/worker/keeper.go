@@ -1,0 +1,189 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/warrenq/warren/jobstore"
+)
+
+// Registrar is what the keeper needs of a store.
+type Registrar interface {
+	Register(ctx context.Context, c jobstore.Consumer, ttl time.Duration) (jobstore.HolderID, error)
+	Renew(ctx context.Context, id jobstore.HolderID, ttl time.Duration) (jobstore.Orders, error)
+	Deregister(ctx context.Context, id jobstore.HolderID) error
+}
+
+// Beat is how a consumer process keeps its lease.
+type Beat struct {
+	TTL   time.Duration // default 20 s: how long the database waits for a renewal
+	Every time.Duration // default 5 s: how often it is renewed
+}
+
+// WithDefaults fills in what is zero.
+func (b Beat) WithDefaults() Beat {
+	if b.TTL <= 0 {
+		b.TTL = 20 * time.Second
+	}
+	if b.Every <= 0 {
+		b.Every = b.TTL / 4
+	}
+	return b
+}
+
+// margin is how long before the database's expiry the process stops acting: time for handlers to
+// see their context end.
+func (b Beat) margin() time.Duration { return b.TTL / 8 }
+
+// Keeper holds the process's registration: one heartbeat row instead of one write per running job.
+//
+// When a renewal did not succeed in time the keeper ends the term (self-fencing), and registers
+// again under a new id.
+type Keeper struct {
+	store   Registrar
+	self    jobstore.Consumer
+	beat    Beat
+	restart func()
+	log     *zap.Logger
+
+	terms chan *Term // the current term, handed to whoever asks
+}
+
+// NewKeeper prepares a keeper; Run does the work. restart is called when an operator asks this
+// process to restart.
+func NewKeeper(store Registrar, self jobstore.Consumer, beat Beat, restart func(), log *zap.Logger) *Keeper {
+	return &Keeper{
+		store: store, self: self, beat: beat.WithDefaults(), restart: restart, log: log,
+		terms: make(chan *Term),
+	}
+}
+
+// Term waits for a living registration.
+func (k *Keeper) Term(ctx context.Context) (*Term, error) {
+	select {
+	case t := <-k.terms:
+		return t, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// Run registers and renews until ctx ends, then removes the registration.
+func (k *Keeper) Run(ctx context.Context) error {
+	for ctx.Err() == nil {
+		term, err := k.register(ctx)
+		if err != nil {
+			return err
+		}
+		lost := k.keep(ctx, term)
+		term.cancel(ErrLeaseLost)
+		if lost {
+			k.log.Warn("the lease of this process was lost; what it ran may run elsewhere",
+				zap.Int64("consumer", int64(term.Holder)))
+			continue
+		}
+		bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+		err = k.store.Deregister(bye, term.Holder)
+		cancel()
+		if err != nil && !errors.Is(err, jobstore.ErrHolderGone) {
+			k.log.Warn("could not remove this process's registration; it expires by itself", zap.Error(err))
+		}
+	}
+	return nil
+}
+
+// register repeats until the database has taken the registration or ctx ends (nil term).
+func (k *Keeper) register(ctx context.Context) (*Term, error) {
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		sent := bootTime()
+		id, err := k.store.Register(ctx, k.self, k.beat.TTL)
+		switch {
+		case err == nil:
+			return newTerm(ctx, id, sent+k.beat.TTL-k.beat.margin()), nil
+		case errors.Is(err, jobstore.ErrSchema):
+			return nil, err
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		}
+		k.log.Warn("cannot register with the database; trying again", zap.Error(err), zap.Duration("in", pause))
+		if err := Sleep(ctx, pause); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// keep renews the term until ctx ends (false) or the lease is lost (true).
+func (k *Keeper) keep(ctx context.Context, term *Term) (lost bool) {
+	renew := time.NewTimer(k.beat.Every)
+	defer renew.Stop()
+	// A timer may sleep through a suspension; this tick looks at the boot clock.
+	look := time.NewTicker(k.beat.TTL / 80)
+	defer look.Stop()
+	renewed := make(chan error, 1)
+	busy := false
+	// A renewal that hangs must not keep the clock from being looked at, so it runs beside the
+	// loop; the loop waits for it before it returns.
+	defer func() {
+		if busy {
+			<-renewed
+		}
+	}()
+	calls, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case k.terms <- term:
+		case <-look.C:
+			if !term.Alive() {
+				return true
+			}
+		case <-renew.C:
+			busy = true
+			go func() { renewed <- k.renew(calls, term) }()
+		case err := <-renewed:
+			busy = false
+			switch {
+			case err == nil:
+				renew.Reset(k.beat.Every)
+			case errors.Is(err, jobstore.ErrHolderGone):
+				return true
+			default:
+				k.log.Warn("could not renew this process's lease; trying again", zap.Error(err))
+				renew.Reset(k.beat.Every/5 + rand.N(k.beat.Every/5))
+			}
+		}
+	}
+}
+
+func (k *Keeper) renew(ctx context.Context, term *Term) error {
+	ctx, cancel := context.WithTimeout(ctx, k.beat.TTL/4)
+	defer cancel()
+	sent := bootTime()
+	orders, err := k.store.Renew(ctx, term.Holder, k.beat.TTL)
+	if err != nil {
+		return err
+	}
+	term.extend(sent + k.beat.TTL - k.beat.margin())
+	if orders.Restart {
+		k.restart()
+	}
+	return nil
+}
+
+// Sleep waits for d or until ctx ends, and returns the cause in that case.
+func Sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

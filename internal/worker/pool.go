@@ -1,0 +1,326 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/warrenq/warren/jobstore"
+)
+
+// Work is one leased job and the term it was leased under.
+type Work struct {
+	Term  *Term
+	Lease jobstore.Lease
+}
+
+// Feed hands out work. It is pull: a slot asks when it is free, so concurrency equals slots.
+type Feed interface {
+	// Next waits for work. io.EOF-like ends are expressed by ErrDone.
+	Next(ctx context.Context) (Work, error)
+}
+
+// ErrDone is returned by a feed that has nothing more to give.
+var ErrDone = errors.New("no more work")
+
+// Handler runs one attempt.
+type Handler func(ctx context.Context, job *jobstore.Job) error
+
+// Kind is how jobs of one kind are run.
+type Kind struct {
+	Handle  Handler
+	Timeout time.Duration // 0 = none; the job's own wins
+	Policy  Policy
+}
+
+// Completer takes outcomes to be recorded.
+type Completer interface {
+	// Complete takes over the outcome; it blocks while too many wait, and never loses one
+	// before the term ends.
+	Complete(w Work, out jobstore.Outcome)
+}
+
+// Event is what a pool tells its observer.
+type Event struct {
+	Job     *jobstore.Job
+	Outcome jobstore.Outcome
+	Err     error
+	Dropped bool // the lease was lost: nothing will be recorded
+}
+
+// PoolConfig is what a Pool needs.
+type PoolConfig struct {
+	Slots     int
+	Feed      Feed
+	Completer Completer
+	Kinds     map[string]Kind
+	// Returner hands back rows of a lost term, so that they run at once elsewhere.
+	Returner Returner
+	// Drain is how long running handlers may take after the pool was asked to stop. Default 25 s.
+	Drain time.Duration
+	// Grace is how long a handler may take to return after its context ended. Default 5 s; 2 s
+	// when the pool stops.
+	Grace time.Duration
+	// Now, when closed, ends the drain and the grace at once: what still runs is handed back.
+	Now   <-chan struct{}
+	Hooks Hooks
+	// Memory notes the size of the heap before and after each attempt.
+	Memory  bool
+	Started func(*jobstore.Job)
+	Ended   func(Event)
+	Log     *zap.Logger
+}
+
+// Hooks are called around every attempt. Each may be nil.
+type Hooks struct {
+	// Before runs first; its error is taken for the handler's, which is not called then.
+	Before func(ctx context.Context, job *jobstore.Job) error
+	// OnError may replace an attempt's error, and with it its class. nil makes it a success.
+	OnError func(ctx context.Context, job *jobstore.Job, err error) error
+	// After sees how the attempt ended.
+	After func(ctx context.Context, job *jobstore.Job, err error)
+}
+
+// Returner is what a pool needs of a store when a lease is lost.
+type Returner interface {
+	Return(ctx context.Context, by jobstore.HolderID, leases map[jobstore.ID]int64) ([]jobstore.Ref, error)
+}
+
+// Pool runs handlers in a fixed number of slots.
+type Pool struct {
+	cfg    PoolConfig
+	stop   context.CancelFunc
+	taking context.Context //nolint:containedctx // ends when the pool may take no more work; made by Run
+	hard   context.Context //nolint:containedctx // ends when running handlers must stop; made by Run
+	busy   atomic.Int64
+	heap   heapGauge
+}
+
+// NewPool prepares a pool; Run does the work.
+func NewPool(cfg PoolConfig) *Pool {
+	if cfg.Drain <= 0 {
+		cfg.Drain = 25 * time.Second
+	}
+	if cfg.Grace <= 0 {
+		cfg.Grace = 5 * time.Second
+	}
+	return &Pool{cfg: cfg}
+}
+
+// Busy is how many handlers run now.
+func (p *Pool) Busy() int { return int(p.busy.Load()) }
+
+// Run takes work until ctx ends, a handler asks the consumer to stop, or the feed is done. Then
+// it waits for running handlers up to the drain time, ends their contexts with ErrShutdown, and
+// after a last grace hands back what still runs. It returns when every outcome is with the
+// completer.
+//
+// Closing PoolConfig.Now cuts all of that short.
+func (p *Pool) Run(ctx context.Context) error {
+	var endTaking context.CancelFunc
+	p.taking, endTaking = context.WithCancel(ctx)
+	defer endTaking()
+	p.stop = endTaking
+	hard, endHard := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer endHard(nil)
+	p.hard = hard
+
+	var slots sync.WaitGroup
+	for range p.cfg.Slots {
+		slots.Go(p.slot)
+	}
+	gone := make(chan struct{})
+	go func() { slots.Wait(); close(gone) }()
+
+	select {
+	case <-gone:
+		return nil
+	case <-p.taking.Done():
+	}
+	drain := time.NewTimer(p.cfg.Drain)
+	defer drain.Stop()
+	select {
+	case <-gone:
+		return nil
+	case <-drain.C:
+		p.cfg.Log.Warn("the drain timeout has passed; ending the handlers that still run",
+			zap.Int("running", p.Busy()), zap.Duration("drain_timeout", p.cfg.Drain))
+	case <-p.cfg.Now:
+	}
+	endHard(ErrShutdown)
+	<-gone
+	return nil
+}
+
+func (p *Pool) slot() {
+	for p.taking.Err() == nil {
+		w, err := p.cfg.Feed.Next(p.taking)
+		if err != nil {
+			if errors.Is(err, ErrDone) {
+				p.stop()
+			} else if p.taking.Err() == nil {
+				p.cfg.Log.Error("cannot take more work; stopping", zap.Error(err))
+				p.stop()
+			}
+			return
+		}
+		p.attempt(w)
+	}
+}
+
+// attempt runs one leased job to its outcome.
+func (p *Pool) attempt(w Work) {
+	p.busy.Add(1)
+	defer p.busy.Add(-1)
+	kind := p.cfg.Kinds[w.Lease.Job.Kind]
+	if p.cfg.Started != nil {
+		p.cfg.Started(&w.Lease.Job)
+	}
+	var before uint64
+	if p.cfg.Memory {
+		before = p.heap.bytes()
+	}
+	began := time.Now()
+	scope := NewScope(&w.Lease.Job, p.cfg.Log)
+	err, cause := p.run(w, kind, scope)
+	if !errors.Is(cause, ErrLeaseLost) {
+		err = p.after(WithScope(context.WithoutCancel(w.Term.Context()), scope), &w.Lease.Job, err)
+	}
+
+	d := Decide(&w.Lease, err, cause, kind.Policy)
+	d.Outcome.Duration = time.Since(began)
+	d.Outcome.Memory = p.memoryChange(before)
+	d.Outcome.Output, d.Outcome.Metadata = scope.Kept()
+	if d.Stop {
+		p.cfg.Log.Info("a handler asked this consumer to stop", zap.Int64("job_id", int64(d.Outcome.ID)))
+		p.stop()
+	}
+	if d.Drop {
+		p.giveBack(w)
+	} else {
+		p.cfg.Completer.Complete(w, d.Outcome)
+	}
+	if p.cfg.Ended != nil {
+		p.cfg.Ended(Event{Job: &w.Lease.Job, Outcome: d.Outcome, Err: err, Dropped: d.Drop})
+	}
+}
+
+// run calls the handler and waits for it, or for a grace after its context ended. The cause is
+// why the context ended, nil if it had not when the handler returned.
+func (p *Pool) run(w Work, kind Kind, scope *Scope) (err, cause error) {
+	// Three things end a handler: its lease, the pool's hard stop, its timeout.
+	ctx, cancel := context.WithCancelCause(w.Term.Context())
+	defer cancel(nil)
+	unhook := context.AfterFunc(p.hard, func() { cancel(ErrShutdown) })
+	defer unhook()
+	timeout := w.Lease.Job.Timeout
+	if timeout <= 0 {
+		timeout = kind.Timeout
+	}
+	if timeout > 0 {
+		t := time.AfterFunc(timeout, func() { cancel(ErrTimeout) })
+		defer t.Stop()
+	}
+	if !w.Term.Alive() {
+		return ErrLeaseLost, ErrLeaseLost
+	}
+
+	returned := make(chan error, 1)
+	go func() { returned <- p.call(WithScope(ctx, scope), kind, &w.Lease.Job) }()
+	select {
+	case err = <-returned:
+		return err, p.causeAfter(ctx, w.Term)
+	case <-ctx.Done():
+	}
+	grace := time.NewTimer(p.grace(ctx))
+	defer grace.Stop()
+	select {
+	case err = <-returned:
+		return err, Cause(ctx)
+	case <-p.cfg.Now:
+	case <-grace.C:
+	}
+	p.cfg.Log.Error("a handler did not return after its context ended; its goroutine is left behind",
+		zap.Int64("job_id", int64(w.Lease.Job.ID)), zap.String("kind", w.Lease.Job.Kind),
+		zap.NamedError("cause", Cause(ctx)))
+	return fmt.Errorf("the handler did not return within %s after its context ended", p.grace(ctx)), Cause(ctx)
+}
+
+// causeAfter looks at the clock once more: a process that was frozen while the handler finished
+// finds out here, before it reports anything.
+func (p *Pool) causeAfter(ctx context.Context, term *Term) error {
+	if !term.Alive() {
+		return ErrLeaseLost
+	}
+	return Cause(ctx)
+}
+
+func (p *Pool) grace(ctx context.Context) time.Duration {
+	if errors.Is(context.Cause(ctx), ErrShutdown) {
+		return min(p.cfg.Grace, 2*time.Second)
+	}
+	return p.cfg.Grace
+}
+
+// call runs the handler and turns a panic, or an exit of its goroutine, into an error.
+func (p *Pool) call(ctx context.Context, kind Kind, job *jobstore.Job) (err error) {
+	returned := false
+	defer func() {
+		if v := recover(); v != nil {
+			err = NewPanicError(v)
+		} else if !returned {
+			// runtime.Goexit ends a goroutine without a panic; t.FailNow in a test does so.
+			err = errors.New("the handler ended its goroutine")
+		}
+	}()
+	if p.cfg.Hooks.Before != nil {
+		err = p.cfg.Hooks.Before(ctx, job)
+	}
+	if err == nil {
+		err = kind.Handle(ctx, job)
+	}
+	returned = true
+	return err
+}
+
+// after calls the hooks that see how the attempt ended. A hook that panics has failed the attempt.
+func (p *Pool) after(ctx context.Context, job *jobstore.Job, err error) (out error) {
+	out = err
+	defer func() {
+		if v := recover(); v != nil {
+			out = NewPanicError(v)
+		}
+	}()
+	if err != nil && p.cfg.Hooks.OnError != nil {
+		out = p.cfg.Hooks.OnError(ctx, job, err)
+	}
+	if p.cfg.Hooks.After != nil {
+		p.cfg.Hooks.After(ctx, job, out)
+	}
+	return out
+}
+
+// giveBack returns a job of a lost term, so that it does not have to wait for a rescue, and
+// without the crash a rescue would count.
+func (p *Pool) giveBack(w Work) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	leases := map[jobstore.ID]int64{w.Lease.Job.ID: w.Lease.Job.LeaseNo}
+	if _, err := p.cfg.Returner.Return(ctx, w.Term.Holder, leases); err != nil {
+		p.cfg.Log.Info("could not hand a job back after its lease was lost; the sweep rescues it",
+			zap.Int64("job_id", int64(w.Lease.Job.ID)), zap.Error(err))
+	}
+	w.Term.Drop(w.Lease.Job.ID)
+}
+
+func (p *Pool) memoryChange(before uint64) []byte {
+	if !p.cfg.Memory {
+		return nil
+	}
+	return fmt.Appendf(nil, `{"before":%d,"after":%d}`, before, p.heap.bytes())
+}

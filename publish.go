@@ -1,0 +1,251 @@
+package warren
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/warrenq/warren/internal/argcheck"
+	"github.com/warrenq/warren/jobstore"
+)
+
+// Forever, as PublishOpts.UniqueFor, keeps a unique key taken after its job has ended.
+const Forever = jobstore.Forever
+
+// PublishOpts is what one job says about itself. The zero value takes the kind's defaults, then
+// the configured ones.
+type PublishOpts struct {
+	Queue       string
+	Priority    *int          // one of the configured priorities, see PriorityOf; lower runs first
+	Delay       time.Duration // from the database's now()
+	At          time.Time     // an instant; not together with Delay
+	SerialGroup string        // at most one job of a group runs at a time, in (priority, id) order
+	Coalesce    *int64        // needs SerialGroup: when it starts, waiting members with at least this threshold become REDUNDANT
+	Identifier  string        // a name to ask for later
+	Mode        jobstore.Mode // default jobstore.Normal
+	UniqueFor   time.Duration // with jobstore.Unique: 0 = until the job has ended
+	Every       time.Duration // with jobstore.Recurring: from the end of one to the start of the next
+	MaxAttempts int           // 0 = the kind's; Unlimited = no limit
+	Timeout     time.Duration // 0 = the kind's
+	Metadata    any           // encoded as JSON; kept with the row
+	Tags        []string
+}
+
+// PriorityOf makes a priority for PublishOpts.
+func PriorityOf(p int) *int { return &p }
+
+// Published is what became of a job.
+type Published struct {
+	ID    jobstore.ID
+	State jobstore.State // READY, SCHEDULED or REDUNDANT
+	// Existing is the job that holds the unique key when State is REDUNDANT.
+	Existing jobstore.ID
+}
+
+// Limits that a job keeps to, here and in warren.enqueue().
+const (
+	maxName     = 128  // bytes of a kind or queue
+	maxKey      = 255  // bytes of an identifier or serial group
+	maxTags     = 32   // tags of one job
+	maxPriority = 999  // priorities are 0 to 999
+	maxMetadata = 8192 // bytes of encoded metadata
+)
+
+// rules are the settings a job is checked against.
+type rules struct {
+	priorities   []int
+	defaultQueue string
+	maxArgs      int
+	registry     *Registry
+}
+
+// newJob applies defaults and checks everything that can be checked without the database. Its
+// errors name the value and what would be right.
+func (r *rules) newJob(kind string, args any, o PublishOpts) (jobstore.NewJob, error) {
+	if err := checkName("kind", kind); err != nil {
+		return jobstore.NewJob{}, err
+	}
+	raw, err := encode(args)
+	if err != nil {
+		return jobstore.NewJob{}, fmt.Errorf("args of kind %s: %w", kind, err)
+	}
+	if err := argcheck.Check(raw, r.maxArgs); err != nil {
+		return jobstore.NewJob{}, fmt.Errorf("args of kind %s: %w", kind, err)
+	}
+	k := r.registry.opts(kind)
+	job := jobstore.NewJob{
+		Kind: kind, Args: raw,
+		Queue:       firstNonEmpty(o.Queue, k.Queue, r.defaultQueue),
+		SerialGroup: o.SerialGroup, GroupSkip: k.SkipOnRetry, Coalesce: o.Coalesce,
+		Identifier: o.Identifier, Mode: o.Mode, Every: o.Every, UniqueFor: o.UniqueFor,
+		AvailableAt: o.At, Delay: o.Delay, Timeout: o.Timeout, Tags: o.Tags,
+		MaxAttempts: attempts(o.MaxAttempts, k.MaxAttempts),
+	}
+	if job.Mode == "" {
+		job.Mode = jobstore.Normal
+	}
+	if job.Priority, err = r.priority(o.Priority, k); err != nil {
+		return jobstore.NewJob{}, err
+	}
+	if o.Metadata != nil {
+		if job.Metadata, err = encode(o.Metadata); err != nil {
+			return jobstore.NewJob{}, fmt.Errorf("metadata: %w", err)
+		}
+		if err := argcheck.Check(job.Metadata, maxMetadata); err != nil {
+			return jobstore.NewJob{}, fmt.Errorf("metadata: %w", err)
+		}
+	}
+	return job, checkJob(&job)
+}
+
+func (r *rules) priority(asked *int, k KindOpts) (int, error) {
+	p := r.priorities[0]
+	switch {
+	case asked != nil:
+		p = *asked
+	case k.Priority != 0 || k.HasPriority:
+		p = k.Priority
+	}
+	if !slices.Contains(r.priorities, p) {
+		return 0, fmt.Errorf("priority %d is not configured (%s)", p, joinInts(r.priorities))
+	}
+	return p, nil
+}
+
+func checkJob(j *jobstore.NewJob) error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	errs = append(errs, checkName("queue", j.Queue), checkKey("serial group", j.SerialGroup), checkKey("identifier", j.Identifier))
+	switch j.Mode {
+	case jobstore.Normal:
+	case jobstore.Unique:
+		if j.Identifier == "" {
+			bad("mode unique needs an identifier: it says what must not exist twice")
+		}
+	case jobstore.Recurring:
+		if j.Identifier == "" {
+			bad("mode recurring needs an identifier: it names the series")
+		}
+		if j.Every <= 0 {
+			bad("mode recurring needs every, the time from the end of one job to the start of the next")
+		}
+	default:
+		bad("mode %q is not one of normal, unique, recurring", j.Mode)
+	}
+	if j.Every != 0 && j.Mode != jobstore.Recurring {
+		bad("every %s needs mode recurring", j.Every)
+	}
+	if j.UniqueFor != 0 && j.Mode != jobstore.Unique {
+		bad("unique-for needs mode unique")
+	}
+	if j.Coalesce != nil && j.SerialGroup == "" {
+		bad("coalesce %d needs a serial group: it absorbs jobs of its group", *j.Coalesce)
+	}
+	if j.Delay < 0 {
+		bad("delay %s is negative; leave it out to run at once", j.Delay)
+	}
+	if j.Delay > 0 && !j.AvailableAt.IsZero() {
+		bad("both a delay (%s) and a time (%s) are given; use one", j.Delay, j.AvailableAt.Format(time.RFC3339))
+	}
+	if y := j.AvailableAt.Year(); !j.AvailableAt.IsZero() && (y < 1970 || y > 9999) {
+		bad("time %s is outside of the years 1970 to 9999", j.AvailableAt.Format(time.RFC3339))
+	}
+	if j.Timeout < 0 {
+		bad("timeout %s is negative; leave it out for none", j.Timeout)
+	}
+	if j.MaxAttempts > 32767 {
+		bad("max attempts %d is more than 32767; 0 means no limit", j.MaxAttempts)
+	}
+	if len(j.Tags) > maxTags {
+		bad("%d tags are more than %d", len(j.Tags), maxTags)
+	}
+	for _, tag := range j.Tags {
+		errs = append(errs, checkKey("tag", tag))
+		if tag == "" {
+			bad("a tag is empty")
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// checkName keeps kinds and queues to what is safe in broker queue names, metrics and shells.
+func checkName(what, s string) error {
+	switch {
+	case s == "":
+		return fmt.Errorf("the %s is empty", what)
+	case len(s) > maxName:
+		return fmt.Errorf("%s %.40q… has %d bytes; at most %d are allowed", what, s, len(s), maxName)
+	}
+	for _, c := range s {
+		if c > unicode.MaxASCII || !(unicode.IsLetter(c) || unicode.IsDigit(c) || strings.ContainsRune("._-:/", c)) {
+			return fmt.Errorf("%s %q contains %q; letters, digits and . _ - : / are allowed", what, s, c)
+		}
+	}
+	return nil
+}
+
+func checkKey(what, s string) error {
+	switch {
+	case len(s) > maxKey:
+		return fmt.Errorf("%s %.40q… has %d bytes; at most %d are allowed", what, s, len(s), maxKey)
+	case !utf8.ValidString(s):
+		return fmt.Errorf("%s %q is not valid UTF-8", what, s)
+	case strings.ContainsRune(s, 0):
+		return fmt.Errorf("%s %q contains a NUL byte", what, s)
+	}
+	return nil
+}
+
+func encode(v any) (json.RawMessage, error) {
+	if raw, ok := v.(json.RawMessage); ok {
+		if len(raw) == 0 {
+			return json.RawMessage("{}"), nil
+		}
+		return raw, nil
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("cannot be encoded as JSON: %w", err)
+	}
+	return b, nil
+}
+
+// attempts is the first of the two that says something; 0 in a row means no limit.
+func attempts(job, kind int) int {
+	n := job
+	if n == 0 {
+		n = kind
+	}
+	switch {
+	case n == 0:
+		return DefaultMaxAttempts
+	case n < 0:
+		return 0
+	}
+	return n
+}
+
+func firstNonEmpty(s ...string) string {
+	for _, v := range s {
+		if v != "" {
+			return v
+		}
+	}
+	return ""
+}
+
+func joinInts(v []int) string {
+	var b strings.Builder
+	for i, n := range v {
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		fmt.Fprint(&b, n)
+	}
+	return b.String()
+}

@@ -1,0 +1,170 @@
+package warren
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/warrenq/warren/internal/worker"
+	"github.com/warrenq/warren/jobstore"
+)
+
+// Args is the typed input of a job: a struct that encodes to JSON and knows its kind.
+type Args interface {
+	// Kind names which handler runs the job: 1 to 128 bytes of letters, digits, and . _ - : /
+	Kind() string
+}
+
+// Job is one attempt of a job, as a typed handler sees it.
+type Job[A Args] struct {
+	// Job is the row as it was claimed: ID (an idempotency key), Attempts (this one included),
+	// LeaseNo, and so on.
+	*jobstore.Job
+	// Args is the row's args, decoded.
+	Args A
+}
+
+// LastAttempt reports whether a temporary failure of this attempt would be final.
+func (j *Job[A]) LastAttempt() bool { return j.MaxAttempts > 0 && j.Attempts >= j.MaxAttempts }
+
+// Handler runs one attempt of a job. See RawHandler for what its error says.
+type Handler[A Args] interface {
+	Handle(ctx context.Context, job *Job[A]) error
+}
+
+// HandlerFunc is a function as a Handler.
+type HandlerFunc[A Args] func(ctx context.Context, job *Job[A]) error
+
+// Handle calls f.
+func (f HandlerFunc[A]) Handle(ctx context.Context, job *Job[A]) error { return f(ctx, job) }
+
+// KindOpts is what a kind says about its jobs. The zero value takes every default.
+type KindOpts struct {
+	Queue       string        // default: the configured default queue
+	Priority    int           // 0 = the first configured one, unless HasPriority
+	HasPriority bool          // Priority counts although it is 0
+	MaxAttempts int           // default 25; Unlimited = no limit
+	Timeout     time.Duration // of one attempt; 0 = none
+	// Backoff is the delay after the given failed attempt, counted from 1. Default: 1, 2, 4, 8,
+	// 16, 16, … minutes, each ±10 %.
+	Backoff func(attempt int) time.Duration
+	// SkipOnRetry lets a serial group pass this kind's jobs while they back off or wait.
+	SkipOnRetry bool
+	// Middleware wraps this kind's handler, the first outermost, inside of the registry's.
+	Middleware []Middleware
+}
+
+// Unlimited, as MaxAttempts, retries for ever.
+const Unlimited = -1
+
+// DefaultMaxAttempts is how often a job is tried when nobody said otherwise.
+const DefaultMaxAttempts = 25
+
+// BackoffSteps waits the given delays in turn and stays at the last: BackoffSteps(time.Second,
+// 5*time.Second, 30*time.Second).
+func BackoffSteps(delays ...time.Duration) func(attempt int) time.Duration {
+	return worker.Steps(delays...)
+}
+
+// BackoffExponential doubles from first up to limit.
+func BackoffExponential(first, limit time.Duration) func(attempt int) time.Duration {
+	return worker.Exponential(first, limit)
+}
+
+// Registry holds the kinds that a program knows and how to run them. The zero value is ready to
+// use. It must not change once a Client or Consumer was made with it.
+type Registry struct {
+	kinds      map[string]registered
+	middleware []Middleware
+	err        error
+}
+
+type registered struct {
+	handle RawHandler
+	opts   KindOpts
+}
+
+// Register makes h the handler of A's kind. At most one KindOpts counts. Args that do not decode
+// into A make a job PERMANENTLY_FAILED: another attempt would not help. A mistake (a kind twice,
+// a bad name) is reported by NewConsumer.
+func Register[A Args](r *Registry, h Handler[A], opts ...KindOpts) {
+	var zero A
+	r.Raw(zero.Kind(), func(ctx context.Context, row *jobstore.Job) error {
+		job := Job[A]{Job: row}
+		if err := decode(row.Args, &job.Args); err != nil {
+			return Permanent(fmt.Errorf("args of kind %s: %w", row.Kind, err))
+		}
+		return h.Handle(ctx, &job)
+	}, opts...)
+}
+
+// RegisterFunc is Register for a plain function.
+func RegisterFunc[A Args](r *Registry, f func(ctx context.Context, job *Job[A]) error, opts ...KindOpts) {
+	Register(r, HandlerFunc[A](f), opts...)
+}
+
+// Raw makes h the handler of a kind without typed args.
+func (r *Registry) Raw(kind string, h RawHandler, opts ...KindOpts) {
+	if r.kinds == nil {
+		r.kinds = map[string]registered{}
+	}
+	if err := checkName("kind", kind); err != nil {
+		r.err = errors.Join(r.err, err)
+	}
+	if _, twice := r.kinds[kind]; twice {
+		r.err = errors.Join(r.err, fmt.Errorf("kind %q is registered twice; give one of them another name", kind))
+	}
+	var o KindOpts
+	if len(opts) > 0 {
+		o = opts[0]
+	}
+	r.kinds[kind] = registered{handle: h, opts: o}
+}
+
+// Use adds middleware around every handler, the first outermost.
+func (r *Registry) Use(m ...Middleware) { r.middleware = append(r.middleware, m...) }
+
+// Kinds lists the registered kinds in alphabetical order.
+func (r *Registry) Kinds() []string { return slices.Sorted(maps.Keys(r.kinds)) }
+
+// opts returns what is known of a kind; a kind that is not registered here has the defaults.
+func (r *Registry) opts(kind string) KindOpts {
+	if r == nil {
+		return KindOpts{}
+	}
+	return r.kinds[kind].opts
+}
+
+// workers builds what the pool runs.
+func (r *Registry) workers() map[string]worker.Kind {
+	kinds := make(map[string]worker.Kind, len(r.kinds))
+	for name, k := range r.kinds {
+		h := k.handle
+		for _, m := range slices.Backward(k.opts.Middleware) {
+			h = m(h)
+		}
+		for _, m := range slices.Backward(r.middleware) {
+			h = m(h)
+		}
+		backoff := k.opts.Backoff
+		if backoff == nil {
+			backoff = worker.DefaultBackoff
+		}
+		kinds[name] = worker.Kind{Handle: worker.Handler(h), Timeout: k.opts.Timeout, Policy: worker.Policy{Backoff: backoff}}
+	}
+	return kinds
+}
+
+// decode reads args strictly in type, leniently in fields: a newer producer may send more than an
+// older consumer knows.
+func decode(args json.RawMessage, into any) error {
+	if len(bytes.TrimSpace(args)) == 0 {
+		args = json.RawMessage("{}")
+	}
+	return json.Unmarshal(args, into)
+}
