@@ -14,38 +14,38 @@ import (
 
 // Postgres returns the DSN (postgres://...) of a fresh empty database on the shared server, for a
 // superuser. The database is dropped at the test's end.
-func Postgres(t testing.TB) string {
-	t.Helper()
-	needServers(t, "PostgreSQL")
-	admin, err := shared.databaseURL(t.Context())
+func Postgres(tb testing.TB) string {
+	tb.Helper()
+	needServers(tb, "PostgreSQL")
+	admin, err := shared.databaseURL(tb.Context())
 	if err != nil {
-		t.Fatalf("a PostgreSQL server for tests: %v", err)
+		tb.Fatalf("a PostgreSQL server for tests: %v", err)
 	}
-	name := uniqueName(t)
-	if err := createDatabase(t.Context(), admin, name); err != nil {
-		t.Fatal(err)
+	name := uniqueName(tb)
+	if err := createDatabase(tb.Context(), admin, name); err != nil {
+		tb.Fatal(err)
 	}
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := dropDatabase(ctx, admin, name); err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	})
 	dsn, err := url.Parse(admin)
 	if err != nil {
-		t.Fatalf("%s is no URL: %v", EnvDatabaseURL, err)
+		tb.Fatalf("%s is no URL: %v", EnvDatabaseURL, err)
 	}
 	dsn.Path = "/" + name
 	return dsn.String()
 }
 
 // uniqueName is a name for a database, vhost or user that says which test it belongs to.
-func uniqueName(t testing.TB) string {
-	t.Helper()
+func uniqueName(tb testing.TB) string {
+	tb.Helper()
 	const longest = 30 // PostgreSQL cuts names at 63 bytes
 	var b strings.Builder
-	for _, r := range strings.ToLower(t.Name()) {
+	for _, r := range strings.ToLower(tb.Name()) {
 		if ('a' > r || r > 'z') && ('0' > r || r > '9') {
 			r = '_'
 		}

@@ -20,19 +20,19 @@ const poolSize = 4
 // NewPgBouncer starts a pooler in transaction mode before the database of upstream, a DSN, and
 // returns the DSN of the same database through it. Everything else is as pgbouncer comes: startup
 // options are refused, statements cannot be prepared for a session. It is stopped at the test's end.
-func NewPgBouncer(t testing.TB, upstream string) string {
-	t.Helper()
-	needServers(t, "pgbouncer")
-	pooler, dsn, err := startPooler(t.Context(), upstream)
+func NewPgBouncer(tb testing.TB, upstream string) string {
+	tb.Helper()
+	needServers(tb, "pgbouncer")
+	pooler, dsn, err := startPooler(tb.Context(), upstream)
 	if err != nil {
-		t.Fatalf("start pgbouncer: %v", err)
+		tb.Fatalf("start pgbouncer: %v", err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the end of pgbouncer's log:\n%s", tail(pooler.home.join("log")))
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("the end of pgbouncer's log:\n%s", tail(pooler.home.join("log")))
 		}
-		if err := pooler.discard(); err != nil {
-			t.Errorf("stop pgbouncer: %v", err)
+		if err := pooler.discard(context.Background()); err != nil {
+			tb.Errorf("stop pgbouncer: %v", err)
 		}
 	})
 	return dsn
@@ -61,7 +61,7 @@ func startPooler(ctx context.Context, upstream string) (*pooler, string, error) 
 		return nil, "", err
 	}
 	if err := p.start(ctx, bin, target); err != nil {
-		return nil, "", errors.Join(err, p.discard())
+		return nil, "", errors.Join(err, p.discard(ctx))
 	}
 	dsn := fmt.Sprintf("postgres://%s@%s/%s?sslmode=disable", target.User, p.port.addr(), target.Database)
 	err = poll(ctx, p.proc.done, func(ctx context.Context) error {
@@ -70,7 +70,7 @@ func startPooler(ctx context.Context, upstream string) (*pooler, string, error) 
 		return execute(ctx, dsn+"&default_query_exec_mode=simple_protocol", "SELECT 1")
 	})
 	if err != nil {
-		return nil, "", errors.Join(fmt.Errorf("wait for pgbouncer to take connections: %w\n%s", err, tail(p.home.join("log"))), p.discard())
+		return nil, "", errors.Join(fmt.Errorf("wait for pgbouncer to take connections: %w\n%s", err, tail(p.home.join("log"))), p.discard(ctx))
 	}
 	return p, dsn, nil
 }
@@ -109,12 +109,12 @@ max_client_conn = 500
 	defer log.Close() //nolint:errcheck // the child has its own descriptor
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), bin, p.home.join("pgbouncer.ini"))
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", cleanEnv(), log, log
-	p.proc, err = startProcess(p.home, "pgbouncer", cmd, as)
+	p.proc, err = startProcess(ctx, p.home, "pgbouncer", cmd, as)
 	return err
 }
 
-func (p *pooler) discard() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (p *pooler) discard(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	err := p.proc.end(ctx, syscall.SIGTERM) // immediate shutdown
 	p.port.release()

@@ -26,28 +26,28 @@ const postgresUser = "postgres"
 // PostgresServer is a PostgreSQL server of one test. Its methods fail the test when they cannot do
 // what they say; they return only when it is done.
 type PostgresServer struct {
-	t    testing.TB
+	tb   testing.TB
 	core *postgresCore
 }
 
 // NewPostgres starts a PostgreSQL server that keeps what it confirms (fsync is on), and stops it
 // at the test's end.
-func NewPostgres(t testing.TB) *PostgresServer {
-	t.Helper()
-	needServers(t, "PostgreSQL")
-	core, err := startPostgres(t.Context(), map[string]string{"fsync": "on"})
+func NewPostgres(tb testing.TB) *PostgresServer {
+	tb.Helper()
+	needServers(tb, "PostgreSQL")
+	core, err := startPostgres(tb.Context(), map[string]string{"fsync": "on"})
 	if err != nil {
-		t.Fatalf("start a PostgreSQL server: %v", err)
+		tb.Fatalf("start a PostgreSQL server: %v", err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the end of PostgreSQL's log:\n%s", tail(core.logFile()))
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("the end of PostgreSQL's log:\n%s", tail(core.logFile()))
 		}
-		if err := core.discard(); err != nil {
-			t.Errorf("stop PostgreSQL: %v", err)
+		if err := core.discard(context.Background()); err != nil {
+			tb.Errorf("stop PostgreSQL: %v", err)
 		}
 	})
-	return &PostgresServer{t: t, core: core}
+	return &PostgresServer{tb: tb, core: core}
 }
 
 // URL is the address of a database of this server, for the superuser.
@@ -60,11 +60,11 @@ func (s *PostgresServer) Addr() string { return s.core.port.addr() }
 func (s *PostgresServer) LogFile() string { return s.core.logFile() }
 
 // CreateDatabase makes an empty database and returns its URL. It goes with the server.
-func (s *PostgresServer) CreateDatabase(t testing.TB) string {
-	t.Helper()
-	name := uniqueName(t)
-	if err := createDatabase(t.Context(), s.URL(postgresUser), name); err != nil {
-		t.Fatal(err)
+func (s *PostgresServer) CreateDatabase(tb testing.TB) string {
+	tb.Helper()
+	name := uniqueName(tb)
+	if err := createDatabase(tb.Context(), s.URL(postgresUser), name); err != nil {
+		tb.Fatal(err)
 	}
 	return s.URL(name)
 }
@@ -81,7 +81,7 @@ func (s *PostgresServer) Stop() { s.must("stop PostgreSQL", (*postgresCore).stop
 
 // Restart is Stop and Start.
 func (s *PostgresServer) Restart() {
-	s.t.Helper()
+	s.tb.Helper()
 	s.Stop()
 	s.Start()
 }
@@ -95,7 +95,7 @@ func (s *PostgresServer) Thaw() { s.must("thaw PostgreSQL", (*postgresCore).thaw
 // Conf changes a setting. New connections see it; a setting that PostgreSQL reads only at its
 // start needs a Restart. On a server that is down it counts from the next Start.
 func (s *PostgresServer) Conf(key, value string) {
-	s.t.Helper()
+	s.tb.Helper()
 	s.must(fmt.Sprintf("set %s = %s", key, value), func(p *postgresCore, ctx context.Context) error {
 		return p.configure(ctx, key, value)
 	})
@@ -103,12 +103,12 @@ func (s *PostgresServer) Conf(key, value string) {
 
 // must runs one step within the package's patience and fails the test if it does not work.
 func (s *PostgresServer) must(what string, step func(*postgresCore, context.Context) error) {
-	s.t.Helper()
+	s.tb.Helper()
 	// Cleanups stop and thaw servers too, and by then the test's own context has ended.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := step(s.core, ctx); err != nil {
-		s.t.Fatalf("%s: %v", what, err)
+		s.tb.Fatalf("%s: %v", what, err)
 	}
 }
 
@@ -139,10 +139,10 @@ func startPostgres(ctx context.Context, settings map[string]string) (*postgresCo
 		return nil, err
 	}
 	if err := p.initialize(ctx, settings); err != nil {
-		return nil, errors.Join(err, p.discard())
+		return nil, errors.Join(err, p.discard(ctx))
 	}
 	if err := p.start(ctx); err != nil {
-		return nil, errors.Join(err, p.discard())
+		return nil, errors.Join(err, p.discard(ctx))
 	}
 	return p, nil
 }
@@ -240,7 +240,7 @@ func (p *postgresCore) start(ctx context.Context) error {
 	defer log.Close() //nolint:errcheck // the child has its own descriptor
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(p.bin, "postgres"), "-D", p.data())
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", cleanEnv(), log, log
-	if p.proc, err = startProcess(p.home, "postgres", cmd, p.as); err != nil {
+	if p.proc, err = startProcess(ctx, p.home, "postgres", cmd, p.as); err != nil {
 		return err
 	}
 	if err := poll(ctx, p.proc.done, p.ping); err != nil {
@@ -355,9 +355,10 @@ func (p *postgresCore) appendSetting(key, value string) error {
 	return errors.Join(err, f.Close())
 }
 
-// discard ends the server by the shortest way that leaves nothing behind, and removes its data.
-func (p *postgresCore) discard() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+// discard ends the server by the shortest way that leaves nothing behind, and removes its data, even
+// when ctx has ended.
+func (p *postgresCore) discard(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	var errs []error
 	if p.proc.alive() {

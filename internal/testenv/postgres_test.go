@@ -62,7 +62,7 @@ func TestPostgresGivesEachTestItsOwnDatabase(t *testing.T) {
 func TestPostgresDropsTheDatabaseEvenInUse(t *testing.T) {
 	t.Parallel()
 	var dsn string
-	t.Run("inner", func(t *testing.T) { //nolint:paralleltest // the outer test looks at what it left
+	t.Run("inner", func(t *testing.T) {
 		dsn = testenv.Postgres(t)
 		conn, err := pgx.Connect(wait(t), dsn)
 		if err != nil {

@@ -22,7 +22,7 @@ type process struct {
 }
 
 // startProcess starts cmd in the given directory's care and returns when it runs.
-func startProcess(home *dir, name string, cmd *exec.Cmd, as *syscall.Credential) (*process, error) {
+func startProcess(ctx context.Context, home *dir, name string, cmd *exec.Cmd, as *syscall.Credential) (*process, error) {
 	cmd.SysProcAttr = childAttr(as)
 	p := &process{name: name, done: make(chan struct{})}
 	started := make(chan error)
@@ -44,7 +44,7 @@ func startProcess(home *dir, name string, cmd *exec.Cmd, as *syscall.Credential)
 	}
 	p.pid = cmd.Process.Pid
 	if err := home.remember(p.pid, name); err != nil {
-		return nil, errors.Join(err, p.kill(context.Background()))
+		return nil, errors.Join(err, p.kill(context.WithoutCancel(ctx)))
 	}
 	return p, nil
 }

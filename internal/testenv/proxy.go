@@ -15,7 +15,7 @@ import (
 // server. It hands on bytes, ends of streams (one direction may end before the other) and resets.
 // Its methods may be called from any goroutine.
 type Proxy struct {
-	t        testing.TB
+	tb       testing.TB
 	upstream string
 	port     *port
 	hole     atomic.Bool
@@ -29,15 +29,15 @@ type Proxy struct {
 }
 
 // NewProxy starts a proxy before upstreamAddr (host:port), and stops it at the test's end.
-func NewProxy(t testing.TB, upstreamAddr string) *Proxy {
-	t.Helper()
+func NewProxy(tb testing.TB, upstreamAddr string) *Proxy {
+	tb.Helper()
 	address, err := reservePort()
 	if err != nil {
-		t.Fatalf("start a proxy before %s: %v", upstreamAddr, err)
+		tb.Fatalf("start a proxy before %s: %v", upstreamAddr, err)
 	}
-	p := &Proxy{t: t, upstream: upstreamAddr, port: address, pairs: map[*pair]struct{}{}}
+	p := &Proxy{tb: tb, upstream: upstreamAddr, port: address, pairs: map[*pair]struct{}{}}
 	p.Refuse(false)
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		p.Refuse(true)
 		p.accepting.Wait() // from here on Cut sees every connection
 		p.Cut()
@@ -67,10 +67,10 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Refuse(true) has the kernel refuse new connections, as for a port where nothing listens; those
-// that stand are left alone. Refuse(false) takes new ones again.
+// Refuse has the kernel refuse new connections, as for a port where nothing listens, or, with
+// false, takes them again. Those that stand are left alone.
 func (p *Proxy) Refuse(refuse bool) {
-	p.t.Helper()
+	p.tb.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if refuse == (p.listener == nil) {
@@ -83,16 +83,16 @@ func (p *Proxy) Refuse(refuse bool) {
 	}
 	listener, err := net.Listen("tcp", p.port.addr()) //nolint:noctx // a listen on an address does not wait
 	if err != nil {
-		p.t.Fatalf("have the proxy listen on %s: %v", p.port.addr(), err)
+		p.tb.Fatalf("have the proxy listen on %s: %v", p.port.addr(), err)
 	}
 	p.listener = listener
 	p.accepting.Go(func() { p.accept(listener) })
 }
 
-// BlackHole(true) swallows what either side sends, its end of stream included, while both sides
-// find the wire whole; a new connection is taken and hears nothing. After BlackHole(false) new
-// connections work again, and so do those that lost nothing meanwhile. One that lost a byte stays
-// silent until it is closed or cut: what comes after a gap is not what was sent.
+// BlackHole swallows what either side sends, its end of stream included, while both sides find
+// the wire whole; a new connection is taken and hears nothing. With false, new connections work
+// again, and so do those that lost nothing meanwhile. One that lost a byte stays silent until it is
+// cut: what comes after a gap is not what was sent.
 func (p *Proxy) BlackHole(swallow bool) { p.hole.Store(swallow) }
 
 // accept takes connections until the listener is closed.

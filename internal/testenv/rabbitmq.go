@@ -23,27 +23,27 @@ import (
 // guest. Its methods fail the test when they cannot do what they say; they return only when it is
 // done.
 type RabbitServer struct {
-	t    testing.TB
+	tb   testing.TB
 	core *rabbitCore
 }
 
 // NewRabbitMQ starts a RabbitMQ node and stops it at the test's end.
-func NewRabbitMQ(t testing.TB) *RabbitServer {
-	t.Helper()
-	needServers(t, "RabbitMQ")
-	core, err := startRabbit(t.Context())
+func NewRabbitMQ(tb testing.TB) *RabbitServer {
+	tb.Helper()
+	needServers(tb, "RabbitMQ")
+	core, err := startRabbit(tb.Context())
 	if err != nil {
-		t.Fatalf("start a RabbitMQ server: %v", err)
+		tb.Fatalf("start a RabbitMQ server: %v", err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			t.Logf("the end of RabbitMQ's log:\n%s", tail(core.logFile()))
+	tb.Cleanup(func() {
+		if tb.Failed() {
+			tb.Logf("the end of RabbitMQ's log:\n%s", tail(core.logFile()))
 		}
-		if err := core.discard(); err != nil {
-			t.Errorf("stop RabbitMQ: %v", err)
+		if err := core.discard(context.Background()); err != nil {
+			tb.Errorf("stop RabbitMQ: %v", err)
 		}
 	})
-	return &RabbitServer{t: t, core: core}
+	return &RabbitServer{tb: tb, core: core}
 }
 
 // URL is the node's AMQP URL for an administrator, in the default vhost.
@@ -70,7 +70,7 @@ func (s *RabbitServer) Stop() { s.must("stop RabbitMQ", (*rabbitCore).stop) }
 
 // Restart is Stop and Start.
 func (s *RabbitServer) Restart() {
-	s.t.Helper()
+	s.tb.Helper()
 	s.Stop()
 	s.Start()
 }
@@ -91,24 +91,24 @@ func (s *RabbitServer) Thaw() {
 
 // Ctl runs rabbitmqctl against the node and returns what it printed.
 func (s *RabbitServer) Ctl(args ...string) string {
-	s.t.Helper()
+	s.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	out, err := runCtl(ctx, s.core.ctl(), args)
 	if err != nil {
-		s.t.Fatal(err)
+		s.tb.Fatal(err)
 	}
 	return out
 }
 
 // must runs one step within the package's patience and fails the test if it does not work.
 func (s *RabbitServer) must(what string, step func(*rabbitCore, context.Context) error) {
-	s.t.Helper()
+	s.tb.Helper()
 	// Cleanups stop and thaw servers too, and by then the test's own context has ended.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := step(s.core, ctx); err != nil {
-		s.t.Fatalf("%s: %v", what, err)
+		s.tb.Fatalf("%s: %v", what, err)
 	}
 }
 
@@ -136,17 +136,17 @@ func startRabbit(ctx context.Context) (*rabbitCore, error) {
 	if r.home, err = newDir("rabbitmq"); err != nil {
 		return nil, err
 	}
-	if err := r.initialize(); err != nil {
-		return nil, errors.Join(err, r.discard())
+	if err := r.initialize(ctx); err != nil {
+		return nil, errors.Join(err, r.discard(ctx))
 	}
 	if err := r.start(ctx); err != nil {
-		return nil, errors.Join(err, r.discard())
+		return nil, errors.Join(err, r.discard(ctx))
 	}
 	return r, nil
 }
 
 // initialize chooses ports, writes the configuration and the ctl script, and starts epmd.
-func (r *rabbitCore) initialize() error {
+func (r *rabbitCore) initialize(ctx context.Context) error {
 	for _, p := range []**port{&r.amqp, &r.management, &r.dist, &r.epmd} {
 		var err error
 		if *p, err = reservePort(); err != nil {
@@ -175,10 +175,10 @@ disk_free_limit.absolute = 50MB
 	); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(context.Background(), r.epmdBin, "-port", strconv.Itoa(r.epmd.number), "-address", "127.0.0.1")
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), r.epmdBin, "-port", strconv.Itoa(r.epmd.number), "-address", "127.0.0.1")
 	cmd.Dir, cmd.Env = "/", r.env
 	var err error
-	r.epmdProc, err = startProcess(r.home, "epmd", cmd, nil)
+	r.epmdProc, err = startProcess(ctx, r.home, "epmd", cmd, nil)
 	return err
 }
 
@@ -250,7 +250,7 @@ func (r *rabbitCore) start(ctx context.Context) error {
 	defer out.Close() //nolint:errcheck // the child has its own descriptor
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), filepath.Join(r.bin, "rabbitmq-server"))
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = "/", r.env, out, out
-	if r.proc, err = startProcess(r.home, "rabbitmq-server", cmd, nil); err != nil {
+	if r.proc, err = startProcess(ctx, r.home, "rabbitmq-server", cmd, nil); err != nil {
 		return err
 	}
 	for _, ready := range []func(context.Context) error{r.pingAMQP, r.pingManagement} {
@@ -304,9 +304,9 @@ func (r *rabbitCore) wipe(ctx context.Context) error {
 	return r.start(ctx)
 }
 
-// discard ends the node and its epmd, and removes its data.
-func (r *rabbitCore) discard() error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+// discard ends the node and its epmd, and removes its data, even when ctx has ended.
+func (r *rabbitCore) discard(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	errs := []error{r.proc.kill(ctx), r.epmdProc.kill(ctx)}
 	for _, p := range []*port{r.amqp, r.management, r.dist, r.epmd} {

@@ -84,7 +84,8 @@ func TestRabbitServerFaults(t *testing.T) {
 	ended := conn.NotifyClose(make(chan *amqp.Error, 1))
 	server.Kill()
 	select {
-	case <-ended:
+	case reason := <-ended:
+		t.Logf("the connection ended: %v", reason)
 	case <-wait(t).Done():
 		t.Fatal("a connection survived the kill of its server")
 	}

@@ -116,24 +116,24 @@ func (s *servers) stop() error {
 	defer s.mu.Unlock()
 	var errs []error
 	if s.postgres != nil {
-		errs = append(errs, s.postgres.discard())
+		errs = append(errs, s.postgres.discard(context.Background()))
 		s.postgres = nil
 	}
 	if s.rabbit != nil {
-		errs = append(errs, s.rabbit.discard())
+		errs = append(errs, s.rabbit.discard(context.Background()))
 		s.rabbit = nil
 	}
 	return errors.Join(errs...)
 }
 
 // needServers skips a test of a -short run, and fails it where a skip would hide something.
-func needServers(t testing.TB, kind string) {
-	t.Helper()
+func needServers(tb testing.TB, kind string) {
+	tb.Helper()
 	if !testing.Short() {
 		return
 	}
 	if os.Getenv("CI") == "true" {
-		t.Fatalf("needs %s, and -short leaves that out: in CI a skipped test is a failure; run without -short", kind)
+		tb.Fatalf("needs %s, and -short leaves that out: in CI a skipped test is a failure; run without -short", kind)
 	}
-	t.Skipf("needs %s: left out by -short", kind)
+	tb.Skipf("needs %s: left out by -short", kind)
 }

@@ -17,57 +17,57 @@ import (
 // may do everything there and use the management API for it. Both are deleted at the test's end.
 //
 // Where the environment names a server but no management API, the URL is returned as it was given.
-func RabbitMQ(t testing.TB) string {
-	t.Helper()
-	needServers(t, "RabbitMQ")
-	broker, err := shared.broker(t.Context())
+func RabbitMQ(tb testing.TB) string {
+	tb.Helper()
+	needServers(tb, "RabbitMQ")
+	broker, err := shared.broker(tb.Context())
 	if err != nil {
-		t.Fatalf("a RabbitMQ server for tests: %v", err)
+		tb.Fatalf("a RabbitMQ server for tests: %v", err)
 	}
 	if broker.managementURL == "" {
 		return broker.amqpURL
 	}
 	api, err := newManagement(broker.managementURL)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	name := uniqueName(t)
-	t.Cleanup(func() {
+	name := uniqueName(tb)
+	tb.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := errors.Join(
 			api.call(ctx, http.MethodDelete, nil, "vhosts", name),
 			api.call(ctx, http.MethodDelete, nil, "users", name),
 		); err != nil {
-			t.Errorf("remove the test's vhost: %v", err)
+			tb.Errorf("remove the test's vhost: %v", err)
 		}
 	})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(tb.Context(), patience)
 	defer cancel()
 	if err := api.makeVhost(ctx, name); err != nil {
-		t.Fatalf("make a vhost for the test: %v", err)
+		tb.Fatalf("make a vhost for the test: %v", err)
 	}
 	address, err := vhostURL(broker.amqpURL, name, name, name)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return address
 }
 
 // RabbitCtl runs rabbitmqctl against the shared server and returns what it printed.
-func RabbitCtl(t testing.TB, args ...string) string {
-	t.Helper()
-	needServers(t, "RabbitMQ")
-	broker, err := shared.broker(t.Context())
+func RabbitCtl(tb testing.TB, args ...string) string {
+	tb.Helper()
+	needServers(tb, "RabbitMQ")
+	broker, err := shared.broker(tb.Context())
 	if err != nil {
-		t.Fatalf("a RabbitMQ server for tests: %v", err)
+		tb.Fatalf("a RabbitMQ server for tests: %v", err)
 	}
 	// Cleanups undo alarms and the like, and by then the test's own context has ended.
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	out, err := runCtl(ctx, broker.ctl, args)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out
 }
