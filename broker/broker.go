@@ -21,6 +21,8 @@ var (
 	// ErrConfig means that the broker refuses what this program is set up to do (rights, a
 	// missing queue, other arguments). Another try helps only after a person has acted.
 	ErrConfig = errors.New("the broker refuses this configuration")
+	// ErrClosed means that the subscription was closed, or its broker's Run has returned.
+	ErrClosed = errors.New("the subscription is closed")
 )
 
 // Limits of a hint's body, for whoever receives it. A sender keeps to fewer numbers.
@@ -63,15 +65,18 @@ type Delivery struct {
 
 // Subscription receives the hints of some bands until it is closed.
 //
-// Next, Ack and Return may be called from different goroutines; Next from one at a time.
+// Its methods may be called from different goroutines; Next from one at a time.
 type Subscription interface {
 	// Next returns the delivery with the smallest priority number among those that have arrived,
 	// the earliest of equals, waiting for one if there is none. It survives lost connections:
-	// it waits for the next session. It ends with ctx's error or ErrConfig.
+	// it waits for the next session. It ends with ctx's error, ErrClosed, or ErrConfig: that once
+	// for each time the broker refuses something, and only when nothing has arrived; calling
+	// Next again waits for what comes next.
 	Next(ctx context.Context) (Delivery, error)
 	// TryNext is Next without waiting.
 	TryNext() (Delivery, bool)
-	// Ack settles deliveries, as few frames as possible. Those of a dead session are skipped.
+	// Ack settles deliveries, with as few frames as possible. Those of a dead session are skipped
+	// and make it return ErrStale; the others are settled all the same.
 	Ack(ds []Delivery) error
 	// Pause stops the flow: the broker sends no more, and what has arrived but was not taken
 	// by Next goes back to the queue. Resume undoes it. Both are cheap when nothing changes.
@@ -90,6 +95,7 @@ type Broker interface {
 	// the first session is up.
 	Subscribe(bands []Band, prefetch int) (Subscription, error)
 	// Depth counts the messages that wait in a band's queue. A message carries one or more numbers.
+	// A queue that does not exist is empty: the next hint makes it.
 	Depth(ctx context.Context, band Band) (int, error)
 	// Up reports whether both sessions are usable now.
 	Up() bool

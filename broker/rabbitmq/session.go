@@ -1,0 +1,185 @@
+package rabbitmq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/warrenq/warren/broker"
+)
+
+// session is one connection and everything that lives on it: channels, deliveries, confirms that
+// are waited for. It never reconnects. When it ends everything on it has ended, and the next
+// session shares nothing with it; that is why an old delivery cannot settle a new one.
+type session struct {
+	conn *amqp.Connection
+	wire *wire
+	topo *topo
+
+	done chan struct{} // closed when the session has ended
+	once sync.Once
+	err  error // why; written before done is closed
+
+	probe *amqp.Channel  // for depth; only the goroutine that does the RPCs uses it
+	calls chan call      // requests to the goroutine that does the RPCs
+	extra sync.WaitGroup // goroutines that drain channels; they end with the connection
+
+	blockMu sync.Mutex
+	blocked string // why the broker has stopped reading from us; "" = it reads
+}
+
+// call is one piece of work for the RPC goroutine.
+type call struct {
+	do   func() error
+	done chan error // buffered: the caller may have gone
+}
+
+func newSession(conn *amqp.Connection, w *wire, t *topo) *session {
+	return &session{conn: conn, wire: w, topo: t, done: make(chan struct{}), calls: make(chan call)}
+}
+
+// end ends the session at once. The socket is closed here, because the library's own way can
+// wait for a lock that a stuck write holds.
+func (s *session) end(err error) {
+	s.once.Do(func() {
+		s.err = err
+		close(s.done)
+		_ = s.wire.Close()
+	})
+}
+
+// run serves the session until it ends or ctx does, with work as the part that is special to
+// publishing or consuming; up is called with true once it can be used and with false as soon as
+// it cannot. It returns why it ended, and when it returns every goroutine of the session is gone.
+func (s *session) run(ctx context.Context, closing time.Duration, work func(), up func(bool)) error {
+	var wg sync.WaitGroup
+	// Registered before anything is used, buffered, and drained to their ends by one goroutine.
+	closes := s.conn.NotifyClose(make(chan *amqp.Error, 4))
+	blocks := s.conn.NotifyBlocked(make(chan amqp.Blocking, 16))
+	wg.Go(func() { s.listen(closes, blocks) })
+	wg.Go(s.serveCalls)
+	wg.Go(work)
+	up(true)
+	select {
+	case <-s.done:
+	case <-ctx.Done():
+		// The broker hears goodbye, and gives back at once what was not settled.
+		s.once.Do(func() {
+			s.err = context.Cause(ctx)
+			close(s.done)
+		})
+	}
+	up(false)
+	s.close(closing)
+	wg.Wait()
+	s.extra.Wait() // after wg: what wg waits for can still add to it
+	return s.err
+}
+
+// close says goodbye to the broker, for at most timeout, and closes the socket in any case. A
+// broker that does not answer, one that has blocked this connection for instance, changes nothing
+// but the time this takes.
+func (s *session) close(timeout time.Duration) {
+	_ = s.conn.CloseDeadline(time.Now().Add(timeout))
+	_ = s.wire.Close()
+}
+
+// listen drains the connection's notifications until the library has closed both.
+func (s *session) listen(closes <-chan *amqp.Error, blocks <-chan amqp.Blocking) {
+	for closes != nil || blocks != nil {
+		select {
+		case e, ok := <-closes:
+			if !ok {
+				closes = nil
+				s.end(errors.New("the connection was closed"))
+			} else {
+				s.end(e)
+			}
+		case b, ok := <-blocks:
+			if !ok {
+				blocks = nil
+				continue
+			}
+			s.blockMu.Lock()
+			s.blocked = ""
+			if b.Active {
+				s.blocked = b.Reason
+			}
+			s.blockMu.Unlock()
+		}
+	}
+}
+
+// blockedBy is why the broker does not read what we publish, as it told us, or "".
+// It may be late or missing: it explains a failure and decides nothing.
+func (s *session) blockedBy() string {
+	s.blockMu.Lock()
+	defer s.blockMu.Unlock()
+	return s.blocked
+}
+
+// serveCalls does the RPCs of the session one after the other: the library's are not safe to be
+// called from several goroutines, and each can last until the wire's deadline ends the session.
+func (s *session) serveCalls() {
+	for {
+		select {
+		case c := <-s.calls:
+			c.done <- c.do()
+		case <-s.done:
+			return
+		}
+	}
+}
+
+// call runs do in the RPC goroutine and waits for it. A call whose ctx ends while it waits in
+// line is not made; one that has begun goes on.
+func (s *session) call(ctx context.Context, do func() error) error {
+	c := call{do: do, done: make(chan error, 1)}
+	select {
+	case s.calls <- c:
+	case <-s.done:
+		return s.gone()
+	case <-ctx.Done():
+		return s.late(ctx)
+	}
+	select {
+	case err := <-c.done:
+		return err
+	case <-s.done:
+		return s.gone()
+	case <-ctx.Done():
+		return s.late(ctx)
+	}
+}
+
+// depth counts the messages that wait in a queue. Only the goroutine that does the RPCs calls it.
+// A refusal closes the channel, so the channel is one that nothing else uses.
+func (s *session) depth(queue string) (int, error) {
+	if s.probe == nil || s.probe.IsClosed() {
+		ch, err := s.conn.Channel()
+		if err != nil {
+			return 0, err
+		}
+		s.probe = ch
+	}
+	q, err := s.probe.QueueDeclarePassive(queue, true, false, false, false, nil)
+	return q.Messages, err
+}
+
+// gone is the error of whatever was in flight when the session ended.
+func (s *session) gone() error {
+	return fmt.Errorf("%w: the connection has ended: %w", broker.ErrUnavailable, s.err)
+}
+
+// late is the error of whatever the broker has not answered in time.
+func (s *session) late(ctx context.Context) error {
+	if why := s.blockedBy(); why != "" {
+		return fmt.Errorf("%w: no answer in time, the broker has blocked publishers (%.100q): %w",
+			broker.ErrUnavailable, why, context.Cause(ctx))
+	}
+	return fmt.Errorf("%w: no answer in time: %w", broker.ErrUnavailable, context.Cause(ctx))
+}
