@@ -1,0 +1,92 @@
+# What a developer and CI run. `make` alone lists the targets.
+
+# Pinned, so that a new linter never turns an old commit red.
+GOLANGCI_LINT_VERSION := 2.15.0
+GOVULNCHECK_VERSION   := 1.8.0
+
+GO       ?= go
+PACKAGES ?= ./...
+# Generous: it only ends a run that hangs.
+TESTFLAGS ?= -timeout=15m
+
+TOOLS   := $(CURDIR)/.bin
+LINT    := $(TOOLS)/golangci-lint
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X github.com/warrenq/warren/internal/cli.version=$(VERSION)
+
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the programs into bin/
+	@for program in cmd/*/; do \
+		[ -f "$$program/main.go" ] || continue; \
+		echo "build $$(basename "$$program")"; \
+		$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ "./$$program"; \
+	done
+
+# Lint and vet first: they are over in a minute, and what they find makes tests fail in stranger ways.
+.PHONY: test
+test: lint vet race-ready ## Everything that must hold: lint, vet, import arrows, all tests with real servers under -race
+	$(GO) test -count=1 ./internal/arrows
+	$(GO) build -o $(TOOLS)/with-servers ./internal/testenv/cmd/with-servers
+	$(TOOLS)/with-servers -- $(GO) test -race $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: test-short
+test-short: ## The tests that need no server
+	$(GO) test -short $(TESTFLAGS) $(PACKAGES)
+
+.PHONY: lint
+lint: $(TOOLS)/.golangci-lint-$(GOLANGCI_LINT_VERSION) ## Lint and check the formatting
+	$(LINT) run $(PACKAGES)
+
+.PHONY: vet
+vet: ## go vet
+	$(GO) vet $(PACKAGES)
+
+.PHONY: fmt
+fmt: $(TOOLS)/.golangci-lint-$(GOLANGCI_LINT_VERSION) ## Format the code
+	$(LINT) fmt $(PACKAGES)
+
+.PHONY: tidy-check
+tidy-check: ## Check that go.mod and go.sum are tidy
+	$(GO) mod tidy -diff
+
+# Exit code 3 means findings. On a network without the vulnerability database there is nothing to
+# compare with: that is said, and is no failure.
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in what is called
+	@GOBIN=$(TOOLS) $(GO) install golang.org/x/vuln/cmd/govulncheck@v$(GOVULNCHECK_VERSION)
+	@code=0; out=$$($(TOOLS)/govulncheck $(PACKAGES) 2>&1) || code=$$?; printf '%s\n' "$$out"; \
+	if [ $$code -ne 0 ] && [ $$code -ne 3 ] && grep -q 'vuln.go.dev' <<<"$$out"; then \
+		printf '\n!!! NOT CHECKED for vulnerabilities: the database at vuln.go.dev cannot be reached.\n!!! Run "make vuln" on a network that reaches it.\n\n' >&2; \
+	else exit $$code; fi
+
+.PHONY: check
+check: tidy-check test vuln ## Everything before a release: tidy-check, test, vuln
+
+# The race detector needs a C compiler.
+.PHONY: race-ready
+race-ready:
+	@command -v "$$($(GO) env CC)" >/dev/null && exit 0; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo 'install gcc, which the race detector needs'; \
+		export DEBIAN_FRONTEND=noninteractive; \
+		apt-get install -qq -y --no-install-recommends gcc libc6-dev >/dev/null 2>&1 || \
+			{ apt-get update -qq && apt-get install -qq -y --no-install-recommends gcc libc6-dev >/dev/null; }; \
+	else \
+		echo 'go test -race needs a C compiler: install gcc and libc6-dev (Debian), or run as root on Debian' >&2; exit 1; \
+	fi
+
+# A binary of another version in .bin/ is replaced; the mark says which version has been seen there.
+$(TOOLS)/.golangci-lint-$(GOLANGCI_LINT_VERSION):
+	@if ! $(LINT) version 2>/dev/null | grep -qF 'version $(GOLANGCI_LINT_VERSION) '; then \
+		echo 'build golangci-lint v$(GOLANGCI_LINT_VERSION) (some minutes, once)'; \
+		GOBIN=$(TOOLS) CGO_ENABLED=0 $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v$(GOLANGCI_LINT_VERSION); \
+	fi
+	@mkdir -p $(TOOLS) && rm -f $(TOOLS)/.golangci-lint-* && touch $@
