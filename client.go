@@ -12,6 +12,7 @@ import (
 	"github.com/warrenq/warren/internal/dispatch"
 	"github.com/warrenq/warren/internal/lifecycle"
 	"github.com/warrenq/warren/internal/relay"
+	"github.com/warrenq/warren/internal/sweeper"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -132,6 +133,29 @@ func (c *Client) parts() []lifecycle.Part {
 // Drain waits until everything published so far has been announced, or put into the outbox for
 // the sweep to announce.
 func (c *Client) Drain(ctx context.Context) error { return c.relay.Flush(ctx) }
+
+// AwaitRun waits until Run is under way: what is published from then on is announced by this
+// process. Publishing before is right too, only slower.
+func (c *Client) AwaitRun(ctx context.Context) error {
+	select {
+	case <-c.relay.Started():
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// SweepOnce makes due rows READY and announces them, rescues what dead consumers held and removes
+// rows past retention: the periodic round of a consumer, once, for a pass from cron.
+func (c *Client) SweepOnce(ctx context.Context, store SweepStore, keep jobstore.Retention) error {
+	return sweeper.New(sweeper.Config{Store: store, Announcer: c.announcer, Retention: keep, Log: c.cfg.Log}).Once(ctx)
+}
+
+// SweepStore is what a sweep needs of a database: *postgres.Store has it.
+type SweepStore interface {
+	jobstore.Sweeper
+	jobstore.Elector
+}
 
 // Publish writes a job and returns once it is committed. At most one PublishOpts counts.
 func (c *Client) Publish(ctx context.Context, args Args, opts ...PublishOpts) (Published, error) {
@@ -256,9 +280,9 @@ func (c *Client) jobs(items []Item) ([]jobstore.NewJob, error) {
 		job, err := c.rules.newJob(kind, item.Args, item.Opts)
 		if err != nil {
 			if len(items) > 1 {
-				return nil, &ItemError{Index: i, Err: err}
+				return nil, &ItemError{Index: i, Err: invalidJob{err}}
 			}
-			return nil, err
+			return nil, invalidJob{err}
 		}
 		job.Outbox = outbox
 		jobs[i] = job
@@ -302,8 +326,9 @@ func firstOpts(opts []PublishOpts) PublishOpts {
 	return opts[0]
 }
 
-// settings is what the database needs to know so that warren.enqueue() agrees with this program.
-func (c *Client) settings() jobstore.Settings {
+// Settings is what the database needs to know so that warren.enqueue() agrees with this program. A
+// consumer stores it when it starts.
+func (c *Client) Settings() jobstore.Settings {
 	s := jobstore.Settings{Priorities: c.cfg.Priorities, DefaultQueue: c.cfg.DefaultQueue, MaxArgs: c.cfg.MaxArgs}
 	if c.cfg.Registry == nil {
 		return s

@@ -199,13 +199,19 @@ func queuesOf(r *Registry, defaultQueue string) []string {
 // Run is part of the consumer's.
 func (c *Consumer) Client() *Client { return c.client }
 
+// Queues are the queues that this consumer takes.
+func (c *Consumer) Queues() []string { return slices.Clone(c.cfg.Queues) }
+
+// Priorities are the priorities that this consumer is bound to.
+func (c *Consumer) Priorities() []int { return slices.Clone(c.cfg.Take) }
+
 // Run consumes until ctx ends, Drain is called, a handler asks the consumer to stop, or a limit
 // (MaxJobs, UntilEmpty, MaxTime, MaxMemory) is reached. Then it takes nothing more, waits for the
 // handlers that run up to DrainTimeout, hands back what still runs, records what ended, and
 // returns nil. It returns an error when it could not begin: the database's schema does not fit,
 // say. Run may be called once.
 func (c *Consumer) Run(ctx context.Context) error {
-	if err := c.cfg.Store.Configure(ctx, c.client.settings()); err != nil {
+	if err := c.cfg.Store.Configure(ctx, c.client.Settings()); err != nil {
 		return fmt.Errorf("store the configuration for SQL producers: %w", err)
 	}
 	ctx, stop := context.WithCancel(ctx)

@@ -64,6 +64,16 @@ type rules struct {
 	registry     *Registry
 }
 
+// ErrInvalidJob marks errors about a job that was not published because of what it asks for:
+// another try needs other values. errors.Is finds it.
+var ErrInvalidJob = errors.New("invalid job")
+
+// invalidJob is an error with ErrInvalidJob's mark and its own words only.
+type invalidJob struct{ error }
+
+func (e invalidJob) Is(target error) bool { return target == ErrInvalidJob }
+func (e invalidJob) Unwrap() error        { return e.error }
+
 // newJob applies defaults and checks everything that can be checked without the database. Its
 // errors name the value and what would be right.
 func (r *rules) newJob(kind string, args any, o PublishOpts) (jobstore.NewJob, error) {

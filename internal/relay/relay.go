@@ -47,6 +47,7 @@ type Relay struct {
 	inFlight int
 	running  bool
 	dropped  int
+	started  chan struct{}
 	more     chan struct{} // holds one token while waiting is not empty
 	idle     *sync.Cond    // told when waiting and inFlight may have become empty
 }
@@ -59,7 +60,7 @@ func New(cfg Config) *Relay {
 	if cfg.Batch <= 0 {
 		cfg.Batch = 5_000
 	}
-	r := &Relay{cfg: cfg, more: make(chan struct{}, 1)}
+	r := &Relay{cfg: cfg, more: make(chan struct{}, 1), started: make(chan struct{})}
 	r.idle = sync.NewCond(&r.mu)
 	return r
 }
@@ -70,6 +71,9 @@ func (r *Relay) Running() bool {
 	defer r.mu.Unlock()
 	return r.running
 }
+
+// Started is closed when Run has begun.
+func (r *Relay) Started() <-chan struct{} { return r.started }
 
 // Add takes refs over. It never blocks.
 func (r *Relay) Add(refs ...jobstore.Ref) {
@@ -110,10 +114,11 @@ func (r *Relay) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Run announces until ctx ends; then it tries once more, for at most two seconds, and leaves the
+// Run announces until ctx ends, once in the relay's life; then it tries once more, for at most two seconds, and leaves the
 // rest to the outbox.
 func (r *Relay) Run(ctx context.Context) error {
 	r.setRunning(true)
+	close(r.started)
 	defer r.setRunning(false)
 	for {
 		select {

@@ -1,0 +1,6 @@
+// Command producer publishes jobs.
+package main
+
+import "github.com/warrenq/warren/internal/cli"
+
+func main() { cli.Main(cli.Producer) }

@@ -1,0 +1,141 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/warrenq/warren"
+	"github.com/warrenq/warren/internal/worker"
+)
+
+// ConsumerOptions are what `consumer run` adds to the configuration.
+type ConsumerOptions struct {
+	Queues     []string
+	Take       []int
+	MaxJobs    int
+	UntilEmpty bool
+	MaxTime    time.Duration
+	MaxMemory  int64
+	// Second, when closed, hands back at once what still runs.
+	Second <-chan struct{}
+}
+
+// Consume runs jobs until ctx ends or a limit of o is reached.
+func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
+	registry, err := a.Registry()
+	if err != nil {
+		return err
+	}
+	b, err := a.Broker()
+	if err != nil {
+		return err
+	}
+	consumer, err := warren.NewConsumer(warren.ConsumerConfig{
+		Store: a.Store, Broker: b, Registry: registry, Queues: o.Queues, Take: o.Take,
+		Priorities: a.Config.Priorities, DefaultQueue: a.Config.DefaultQueue, MaxArgs: int(a.Config.MaxArgs),
+		HintSize: a.Config.HintSize, Concurrency: a.Config.Concurrency, MaxJobs: o.MaxJobs, UntilEmpty: o.UntilEmpty,
+		MaxTime: o.MaxTime, MaxMemory: o.MaxMemory, DrainTimeout: a.Config.DrainTimeout,
+		Retention: a.Config.Retention, Version: a.opts.Version, Log: a.Log,
+	})
+	if err != nil {
+		return usageError{err}
+	}
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-o.Second:
+			consumer.Release()
+		case <-done:
+		}
+	}()
+	a.Log.Info("consuming", zap.Strings("queues", consumer.Queues()), zap.Ints("priorities", consumer.Priorities()),
+		zap.Strings("kinds", registry.Kinds()), zap.Bool("broker", b != nil))
+	err = consumer.Run(ctx)
+	if err == nil {
+		a.Log.Info("drained")
+	}
+	return err
+}
+
+// Process is one pass: without a broker everything due runs, with one a single sweep offers what
+// is due to the consumers.
+func (a *App) Process(ctx context.Context, limit int, second <-chan struct{}) error {
+	b, err := a.Broker()
+	if err != nil {
+		return err
+	}
+	if b == nil {
+		return a.Consume(ctx, ConsumerOptions{MaxJobs: limit, UntilEmpty: true, Second: second})
+	}
+	return a.Publishing(ctx, announceWait, func(ctx context.Context, client *warren.Client) error {
+		return client.SweepOnce(ctx, a.Store, a.Config.Retention)
+	})
+}
+
+// announceWait is how long a pass waits for the broker before it leaves the rest to the next one.
+const announceWait = 2 * time.Second
+
+// HeldError says that another process is at it.
+type HeldError struct{ Name string }
+
+func (e *HeldError) Error() string {
+	return fmt.Sprintf("another %q is running; try again when it has ended", e.Name)
+}
+
+// exclusiveTTL is how long the lease of a pass lasts: a process that was killed blocks the next
+// ones no longer than that.
+const exclusiveTTL = 20 * time.Second
+
+// Exclusively runs fn while no other process runs the same name, or returns a HeldError at once.
+// When the lease cannot be kept, fn's context ends.
+func (a *App) Exclusively(ctx context.Context, name string, fn func(ctx context.Context) error) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	// The process id alone could be another's after a reboot, or in another container.
+	self := fmt.Sprintf("%s:%d:%x", host, os.Getpid(), rand.Uint32())
+	_, ok, err := a.Store.Lead(ctx, name, self, exclusiveTTL)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return &HeldError{Name: name}
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	renewed := make(chan struct{})
+	go func() {
+		defer close(renewed)
+		a.renew(ctx, cancel, name, self)
+	}()
+	err = fn(ctx)
+	cancel()
+	<-renewed
+	bye, stop := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer stop()
+	return errors.Join(err, a.Store.Resign(bye, name, self))
+}
+
+// renew keeps the lease until ctx ends, and ends it when the lease was lost.
+func (a *App) renew(ctx context.Context, cancel context.CancelFunc, name, self string) {
+	good := time.Now()
+	for worker.Sleep(ctx, exclusiveTTL/4) == nil {
+		sent := time.Now()
+		_, ok, err := a.Store.Lead(ctx, name, self, exclusiveTTL)
+		switch {
+		case err == nil && ok:
+			good = sent
+		case err == nil, time.Since(good) > exclusiveTTL-2*time.Second:
+			a.Log.Warn("lost the lease of this pass; stopping", zap.String("lease", name), zap.Error(err))
+			cancel()
+			return
+		}
+	}
+}

@@ -1,0 +1,54 @@
+package app
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/warrenq/warren"
+	"github.com/warrenq/warren/handlers/command"
+	"github.com/warrenq/warren/handlers/probe"
+	"github.com/warrenq/warren/handlers/webhook"
+	"github.com/warrenq/warren/internal/config"
+)
+
+// Registry makes the stock handlers that the configuration gives its kinds.
+func (a *App) Registry() (*warren.Registry, error) {
+	r := &warren.Registry{}
+	for _, name := range slices.Sorted(maps.Keys(a.Config.Kinds)) {
+		k := a.Config.Kinds[name]
+		h, err := handler(k)
+		if err != nil {
+			return nil, usageError{fmt.Errorf("kind %s: %w", name, err)}
+		}
+		opts := warren.KindOpts{
+			Queue: k.Queue, Timeout: k.Timeout, SkipOnRetry: k.GroupOnRetry == config.GroupSkip,
+		}
+		if k.Priority != nil {
+			opts.Priority, opts.HasPriority = *k.Priority, true
+		}
+		opts.MaxAttempts = a.Config.MaxAttempts
+		if k.MaxAttempts != nil {
+			opts.MaxAttempts = *k.MaxAttempts
+		}
+		if opts.MaxAttempts == 0 {
+			opts.MaxAttempts = warren.Unlimited
+		}
+		if len(k.Backoff) > 0 {
+			opts.Backoff = warren.BackoffSteps(k.Backoff...)
+		}
+		r.Raw(name, h, opts)
+	}
+	return r, nil
+}
+
+func handler(k config.Kind) (warren.RawHandler, error) {
+	switch {
+	case k.Webhook != nil:
+		return webhook.New(*k.Webhook)
+	case k.Command != nil:
+		return command.New(*k.Command)
+	default:
+		return probe.New(probe.Config{})
+	}
+}

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/warrenq/warren/internal/app"
+	"github.com/warrenq/warren/internal/config"
+)
+
+// Consumer is the command tree of the program that runs jobs.
+func Consumer(env *Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "consumer",
+		Short: "Run background jobs",
+		Long: `Run background jobs with the handlers that the configuration gives their kinds.
+
+DATABASE_URL names the database, AMQP_URL the broker (unset or "none" = no broker).`,
+		Version: Version(),
+		Args:    cobra.NoArgs,
+	}
+	addConfigFlags(root)
+	root.AddCommand(runCmd(env), processCmd(env))
+	return root
+}
+
+type runFlags struct {
+	queues     []string
+	ranges     string
+	jobs       int
+	once       bool
+	untilEmpty bool
+	maxTime    durationFlag
+	maxMemory  string
+}
+
+func runCmd(env *Env) *cobra.Command {
+	var f runFlags
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run jobs until stopped",
+		Long: `Run jobs until stopped.
+
+SIGTERM or SIGINT drains: nothing more is taken, running handlers get --drain-timeout, what
+still runs then is handed back. A second signal hands back at once.`,
+		Example: `  consumer run
+  consumer run -p 20-40 -c 16 --queue media
+  consumer run --stop-when-empty`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return env.run(cmd, &f) },
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVar(&f.queues, "queue", nil, "a queue to take; may be repeated (default: every queue that the kinds use)")
+	fl.StringVarP(&f.ranges, "priorities", "p", "", "priorities to take: 10, 20-40, 25-, -20, or several with commas (default: all)")
+	fl.IntP("concurrency", "c", 10, "handlers that run at a time")
+	fl.IntVarP(&f.jobs, "jobs", "j", 0, "exit after so many jobs (0 = no limit)")
+	fl.BoolVar(&f.once, "once", false, "run one job, or none when nothing is due, and exit")
+	fl.BoolVar(&f.untilEmpty, "stop-when-empty", false, "exit when nothing is due any more")
+	fl.Var(&f.maxTime, "max-time", "exit after this time")
+	fl.StringVar(&f.maxMemory, "max-memory", "", "exit when the process is larger, such as 512MiB")
+	fl.String("drain-timeout", "25s", "how long running handlers may take when the consumer stops")
+	asConfig(cmd, "concurrency", "drain-timeout")
+	return cmd
+}
+
+func (e *Env) run(cmd *cobra.Command, f *runFlags) error {
+	cfg, err := e.load(cmd)
+	if err != nil {
+		return err
+	}
+	o := app.ConsumerOptions{
+		Queues: f.queues, MaxJobs: f.jobs, UntilEmpty: f.untilEmpty || f.once, MaxTime: time.Duration(f.maxTime), Second: e.Second,
+	}
+	if f.jobs < 0 {
+		return usagef("--jobs %d is negative; 0 means no limit", f.jobs)
+	}
+	if f.once {
+		o.MaxJobs = 1
+	}
+	if f.ranges != "" || cmd.Flags().Changed("priorities") {
+		if o.Take, err = config.ParseRange(f.ranges, cfg.Priorities); err != nil {
+			return usage(err)
+		}
+	}
+	if f.maxMemory != "" {
+		if o.MaxMemory, err = config.ParseSize(f.maxMemory); err != nil {
+			return usage(err)
+		}
+	}
+	a, err := e.open(cmd, "consumer")
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	err = a.Consume(cmd.Context(), o)
+	if errors.Is(err, app.ErrUsage) {
+		return usage(err)
+	}
+	return err
+}
+
+func processCmd(env *Env) *cobra.Command {
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "process",
+		Short: "One pass, for cron",
+		Long: `One pass, for cron: without a broker everything that is due runs, best priority first;
+with a broker one sweep offers what is due to the consumers. While one pass is under way,
+another exits with code 4.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if limit < 0 {
+				return usagef("--limit %d is negative; 0 means no limit", limit)
+			}
+			a, err := env.open(cmd, "consumer")
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			err = a.Exclusively(cmd.Context(), "process", func(ctx context.Context) error {
+				return a.Process(ctx, limit, env.Second)
+			})
+			var held *app.HeldError
+			if errors.As(err, &held) {
+				return refusedf("%w", err)
+			}
+			if errors.Is(err, app.ErrUsage) {
+				return usage(err)
+			}
+			return err
+		},
+	}
+	cmd.Flags().IntVar(&limit, "limit", 0, "run at most so many jobs (0 = no limit)")
+	cmd.Flags().IntP("concurrency", "c", 10, "handlers that run at a time")
+	asConfig(cmd, "concurrency")
+	return cmd
+}

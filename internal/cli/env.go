@@ -1,0 +1,154 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/warrenq/warren/internal/app"
+	"github.com/warrenq/warren/internal/config"
+)
+
+// Env is the world outside of a command, so that tests can give another.
+type Env struct {
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Lookup         func(key string) (string, bool)
+	Environ        func() []string
+	// Second is closed by the second signal.
+	Second chan struct{}
+}
+
+// configFlags are the keys of the configuration that every command takes as flags. URLs are not
+// among them: a command line is visible to everyone on the machine, and URLs hold passwords.
+func configFlags() map[string]string {
+	return map[string]string{
+		"schema":       "schema of the database that holds Warren's tables",
+		"queue-prefix": "prefix of queues and exchanges in the broker",
+		"log-format":   "auto, json or console",
+		"log-level":    "debug, info, warn or error",
+	}
+}
+
+func addConfigFlags(root *cobra.Command) {
+	root.PersistentFlags().String("config", "", "configuration file (default ./warren.yaml, else /etc/warren/warren.yaml)")
+	for name, help := range configFlags() {
+		root.PersistentFlags().String(name, "", help)
+	}
+}
+
+// load reads the configuration. Flags that were typed outweigh everything else.
+func (e *Env) load(cmd *cobra.Command) (*config.Config, error) {
+	typed := map[string]string{}
+	own := configFlags()
+	cmd.Flags().Visit(func(f *pflag.Flag) {
+		_, global := own[f.Name]
+		if global || f.Annotations[configKey] != nil {
+			typed[f.Name] = f.Value.String()
+		}
+	})
+	path, err := cmd.Flags().GetString("config")
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := config.Load(config.Sources{Flags: typed, ConfigPath: path, Lookup: e.Lookup, Environ: e.Environ()})
+	if err != nil {
+		return nil, usage(err)
+	}
+	return cfg, nil
+}
+
+// configKey marks a command's own flag as a key of the configuration.
+const configKey = "warren_config_key"
+
+// asConfig marks flags of cmd as keys of the configuration.
+func asConfig(cmd *cobra.Command, names ...string) {
+	for _, name := range names {
+		if err := cmd.Flags().SetAnnotation(name, configKey, []string{name}); err != nil {
+			panic(err) // a flag that this program did not define: a mistake in this file
+		}
+	}
+}
+
+// open loads the configuration and connects to the database, whose schema is made on first use.
+func (e *Env) open(cmd *cobra.Command, role string) (*app.App, error) {
+	cfg, err := e.load(cmd)
+	if err != nil {
+		return nil, err
+	}
+	a, err := app.Open(cmd.Context(), cfg, e.options(role))
+	if errors.Is(err, app.ErrUsage) {
+		return nil, usage(err)
+	}
+	return a, err
+}
+
+func parseDuration(s string) (time.Duration, error) {
+	d, err := config.ParseDuration(s)
+	if err != nil {
+		return 0, usage(err)
+	}
+	return d, nil
+}
+
+func parseID(s string) (int64, error) {
+	id, err := config.ParseID(s)
+	if err != nil {
+		return 0, usage(err)
+	}
+	return id, nil
+}
+
+// durationFlag is a flag that also takes days.
+type durationFlag time.Duration
+
+// String implements pflag.Value.
+func (d *durationFlag) String() string {
+	if *d == 0 {
+		return ""
+	}
+	return time.Duration(*d).String()
+}
+
+// Set implements pflag.Value.
+func (d *durationFlag) Set(s string) error {
+	v, err := config.ParseDuration(s)
+	if err != nil {
+		return err
+	}
+	if v < 0 {
+		return fmt.Errorf("duration %s is negative", s)
+	}
+	*d = durationFlag(v)
+	return nil
+}
+
+// Type implements pflag.Value.
+func (d *durationFlag) Type() string { return "duration" }
+
+// withTimeout bounds what a command does before it gives up on a server that does not answer.
+func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, fmt.Errorf("no answer within %s", d))
+}
+
+// connect is open for commands that work on the schema itself.
+func (e *Env) connect(cmd *cobra.Command) (*app.App, error) {
+	cfg, err := e.load(cmd)
+	if err != nil {
+		return nil, err
+	}
+	a, err := app.Connect(cmd.Context(), cfg, e.options("warren"))
+	if errors.Is(err, app.ErrUsage) {
+		return nil, usage(err)
+	}
+	return a, err
+}
+
+func (e *Env) options(role string) app.Options {
+	return app.Options{Role: role, Version: Version(), Stderr: e.Stderr, Terminal: isTerminal(e.Stderr)}
+}

@@ -1,0 +1,85 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/warrenq/warren/jobstore"
+)
+
+// The exit codes, the same for every command.
+const (
+	exitOK        = 0
+	exitError     = 1
+	exitUsage     = 2
+	exitNotFound  = 3
+	exitRefused   = 4
+	exitThreshold = 5
+)
+
+// codeError is an error with an exit code of its own.
+type codeError struct {
+	code int
+	err  error
+}
+
+func (e *codeError) Error() string { return e.err.Error() }
+func (e *codeError) Unwrap() error { return e.err }
+
+// usage marks an error as the caller's: what was typed is wrong.
+func usage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &codeError{code: exitUsage, err: err}
+}
+
+func usagef(format string, args ...any) error { return usage(fmt.Errorf(format, args...)) }
+
+// refusedf says that the state of things does not allow what was asked.
+func refusedf(format string, args ...any) error {
+	return &codeError{code: exitRefused, err: fmt.Errorf(format, args...)}
+}
+
+// exitCode finds the code that an error asks for.
+func exitCode(err error) int {
+	var own *codeError
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &own):
+		return own.code
+	case errors.Is(err, jobstore.ErrNotFound):
+		return exitNotFound
+	case errors.Is(err, jobstore.ErrRefused):
+		return exitRefused
+	}
+	return exitError
+}
+
+// Execute runs a command tree and returns the program's exit code. An error is printed once, on
+// stderr, without a stack and with every secret masked.
+func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, stderr io.Writer) int {
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%w; see %s --help", err, cmd.CommandPath())
+	})
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	code := exitCode(err)
+	if code == exitError && isCobraUsage(err) {
+		code = exitUsage
+		err = fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+	}
+	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), printable(err.Error()))
+	return code
+}

@@ -1,0 +1,328 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/warrenq/warren/internal/config"
+	"github.com/warrenq/warren/jobstore"
+)
+
+// jobView is a job as commands print it: the row, with durations as people write them.
+type jobView struct {
+	*jobstore.Job
+	Every   string `json:"every,omitempty"`
+	Timeout string `json:"timeout,omitempty"`
+}
+
+func viewOf(j *jobstore.Job) jobView {
+	v := jobView{Job: j}
+	if j.Every > 0 {
+		v.Every = j.Every.String()
+	}
+	if j.Timeout > 0 {
+		v.Timeout = j.Timeout.String()
+	}
+	return v
+}
+
+func jobsCmd(env *Env) *cobra.Command {
+	group := &cobra.Command{Use: "jobs", Short: "Look at jobs", Args: cobra.NoArgs}
+	group.AddCommand(jobsListCmd(env), jobsShowCmd(env))
+	return group
+}
+
+type filterFlags struct {
+	states, queues, kinds, identifiers, groups, tags, where []string
+	priorities                                              string
+	older                                                   durationFlag
+	limit                                                   int
+}
+
+func (f *filterFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringArrayVar(&f.states, "state", nil, "a state, such as READY; may be repeated")
+	fl.StringArrayVar(&f.queues, "queue", nil, "a queue; may be repeated")
+	fl.StringArrayVar(&f.kinds, "kind", nil, "a kind; may be repeated")
+	fl.StringVar(&f.priorities, "priority", "", "priorities: 10, 20-40, 25-, -20, or several with commas")
+	fl.StringArrayVar(&f.identifiers, "identifier", nil, "an identifier; may be repeated")
+	fl.StringArrayVar(&f.groups, "serial-group", nil, "a serial group; may be repeated")
+	fl.StringArrayVar(&f.tags, "tag", nil, "a tag that the job has; may be repeated")
+	fl.StringArrayVar(&f.where, "where", nil, "a value inside the args: args.to=a@example.com; may be repeated")
+	fl.Var(&f.older, "older", "published at least this long ago")
+	fl.IntVar(&f.limit, "limit", 100, "at most so many jobs, the newest")
+}
+
+func (f *filterFlags) filter(cfg *config.Config) (jobstore.Filter, error) {
+	out := jobstore.Filter{
+		Queues: f.queues, Kinds: f.kinds, Identifiers: f.identifiers, SerialGroups: f.groups, Tags: f.tags,
+		OlderThan: time.Duration(f.older), Limit: f.limit,
+	}
+	if f.limit < 1 {
+		return out, usagef("--limit %d is not positive", f.limit)
+	}
+	for _, s := range f.states {
+		for _, name := range strings.Split(s, ",") {
+			state := jobstore.State(strings.ToUpper(strings.TrimSpace(name)))
+			if !state.Valid() {
+				return out, usagef("state %q is not one of %s", name, joinStates())
+			}
+			out.States = append(out.States, state)
+		}
+	}
+	if f.priorities != "" {
+		var err error
+		if out.Priorities, err = config.ParseRange(f.priorities, cfg.Priorities); err != nil {
+			return out, usage(err)
+		}
+	}
+	for _, w := range f.where {
+		match, err := parseWhere(w)
+		if err != nil {
+			return out, err
+		}
+		out.Where = append(out.Where, match)
+	}
+	return out, nil
+}
+
+// parseWhere reads args.PATH=VALUE.
+func parseWhere(s string) (jobstore.ArgsMatch, error) {
+	path, value, ok := strings.Cut(s, "=")
+	parts := strings.Split(path, ".")
+	if !ok || len(parts) < 2 || parts[0] != "args" || slices.Contains(parts, "") {
+		return jobstore.ArgsMatch{}, usagef("--where %q is not of the form args.PATH=VALUE, such as args.to=a@example.com", s)
+	}
+	return jobstore.ArgsMatch{Path: parts[1:], Value: value}, nil
+}
+
+func joinStates() string {
+	var names []string
+	for _, s := range jobstore.States() {
+		names = append(names, string(s))
+	}
+	return strings.Join(names, ", ")
+}
+
+func jobsListCmd(env *Env) *cobra.Command {
+	var f filterFlags
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List jobs",
+		Example: `  warren jobs list --state READY --priority 20-40 --where args.to=a@example.com`,
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			out, err := outputFormat(cmd)
+			if err != nil {
+				return err
+			}
+			cfg, err := env.load(cmd)
+			if err != nil {
+				return err
+			}
+			filter, err := f.filter(cfg)
+			if err != nil {
+				return err
+			}
+			a, err := env.open(cmd, "warren")
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			jobs, err := a.Store.List(cmd.Context(), filter)
+			if err != nil {
+				return err
+			}
+			views := make([]jobView, len(jobs))
+			for i := range jobs {
+				views[i] = viewOf(&jobs[i])
+			}
+			header := []string{"ID", "QUEUE", "PRIORITY", "KIND", "STATE", "ATTEMPTS", "AVAILABLE", "ERROR"}
+			return printList(env.Stdout, out, views, header, func(j jobView) []string {
+				return []string{
+					strconv.FormatInt(int64(j.ID), 10), j.Queue, strconv.Itoa(j.Priority), j.Kind, string(j.State),
+					attemptsText(j.Job), j.AvailableAt.Local().Format(time.DateTime), shorten(j.Error, 60),
+				}
+			})
+		},
+	}
+	f.add(cmd)
+	addOutputFlag(cmd)
+	return cmd
+}
+
+func jobsShowCmd(env *Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show one job",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out, err := outputFormat(cmd)
+			if err != nil {
+				return err
+			}
+			id, err := parseID(args[0])
+			if err != nil {
+				return err
+			}
+			a, err := env.open(cmd, "warren")
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			job, err := a.Store.Get(cmd.Context(), jobstore.ID(id))
+			if err != nil {
+				return err
+			}
+			switch out {
+			case formatJSON:
+				return printJSON(env.Stdout, viewOf(&job))
+			case formatLines:
+				return json.NewEncoder(env.Stdout).Encode(viewOf(&job))
+			case formatTable:
+			}
+			return showJob(env.Stdout, &job)
+		},
+	}
+	addOutputFlag(cmd)
+	return cmd
+}
+
+// showJob prints a row as people read it: what is empty is left out.
+func showJob(w io.Writer, j *jobstore.Job) error {
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(w, "%-13s %s\n", name, printable(value))
+		}
+	}
+	at := func(t *time.Time) string {
+		if t == nil {
+			return ""
+		}
+		return t.Local().Format(time.RFC3339)
+	}
+	line("id", strconv.FormatInt(int64(j.ID), 10))
+	line("kind", j.Kind)
+	line("state", string(j.State))
+	line("queue", j.Queue)
+	line("priority", strconv.Itoa(j.Priority))
+	line("attempts", attemptsText(j))
+	if j.Crashes > 0 {
+		line("crashes", strconv.Itoa(j.Crashes))
+	}
+	line("mode", modeText(j))
+	line("identifier", j.Identifier)
+	line("serial group", j.SerialGroup)
+	if j.Coalesce != nil {
+		line("coalesce", strconv.FormatInt(*j.Coalesce, 10))
+	}
+	line("tags", strings.Join(j.Tags, ", "))
+	line("created", at(&j.CreatedAt))
+	line("available", at(&j.AvailableAt))
+	line("attempted", at(j.AttemptedAt))
+	line("finished", at(j.FinishedAt))
+	if j.DurationMS != nil {
+		line("duration", (time.Duration(*j.DurationMS) * time.Millisecond).String())
+	}
+	if j.Timeout > 0 {
+		line("timeout", j.Timeout.String())
+	}
+	if j.Host != "" {
+		line("ran on", fmt.Sprintf("%s, pid %d", j.Host, j.PID))
+	}
+	line("args", string(j.Args))
+	line("metadata", string(j.Metadata))
+	line("output", string(j.Output))
+	line("memory", string(j.Memory))
+	line("error", j.Error)
+	for _, e := range j.Errors {
+		line("", fmt.Sprintf("attempt %d, %s: %s", e.Attempt, e.At.Local().Format(time.RFC3339), shorten(e.Error, 200)))
+	}
+	return nil
+}
+
+func modeText(j *jobstore.Job) string {
+	switch j.Mode {
+	case jobstore.Normal:
+		return ""
+	case jobstore.Unique:
+		return "unique"
+	case jobstore.Recurring:
+		return "recurring, every " + j.Every.String()
+	}
+	return string(j.Mode)
+}
+
+func attemptsText(j *jobstore.Job) string {
+	if j.MaxAttempts == 0 {
+		return strconv.Itoa(j.Attempts)
+	}
+	return fmt.Sprintf("%d/%d", j.Attempts, j.MaxAttempts)
+}
+
+func shorten(s string, n int) string {
+	s, _, _ = strings.Cut(s, "\n")
+	r := []rune(s)
+	if len(r) <= n {
+		return s
+	}
+	return string(r[:n-1]) + "…"
+}
+
+func statsCmd(env *Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "stats",
+		Short: "Count jobs by state, per queue and in all",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			out, err := outputFormat(cmd)
+			if err != nil {
+				return err
+			}
+			a, err := env.open(cmd, "warren")
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			stats, err := a.Store.Stats(cmd.Context())
+			if err != nil {
+				return err
+			}
+			switch out {
+			case formatJSON:
+				return printJSON(env.Stdout, stats)
+			case formatLines:
+				return json.NewEncoder(env.Stdout).Encode(stats)
+			case formatTable:
+			}
+			return printStats(env.Stdout, stats)
+		},
+	}
+	addOutputFlag(cmd)
+	return cmd
+}
+
+// printStats has one line a state and one column a queue.
+func printStats(w io.Writer, s jobstore.Stats) error {
+	queues := make([]string, 0, len(s.Queues))
+	for q := range s.Queues {
+		queues = append(queues, q)
+	}
+	slices.Sort(queues)
+	header := append([]string{"STATE"}, queues...)
+	header = append(header, "TOTAL")
+	return printList(w, formatTable, jobstore.States(), header, func(state jobstore.State) []string {
+		cells := []string{string(state)}
+		for _, q := range queues {
+			cells = append(cells, strconv.FormatInt(s.Queues[q][state], 10))
+		}
+		return append(cells, strconv.FormatInt(s.Total[state], 10))
+	})
+}

@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// format is how results are printed.
+type format string
+
+const (
+	formatTable format = "table"
+	formatJSON  format = "json"
+	formatLines format = "jsonl"
+)
+
+func addOutputFlag(cmd *cobra.Command) {
+	cmd.Flags().StringP("output", "o", "table", "output as table, json or jsonl")
+}
+
+func outputFormat(cmd *cobra.Command) (format, error) {
+	s, err := cmd.Flags().GetString("output")
+	if err != nil {
+		return "", err
+	}
+	switch f := format(s); f {
+	case formatTable, formatJSON, formatLines:
+		return f, nil
+	}
+	return "", usagef("output %q is not one of table, json, jsonl", s)
+}
+
+// printList writes rows as a table, one JSON array or one JSON object a line.
+func printList[T any](w io.Writer, f format, rows []T, header []string, cells func(T) []string) error {
+	switch f {
+	case formatJSON:
+		if rows == nil {
+			rows = []T{}
+		}
+		return printJSON(w, rows)
+	case formatLines:
+		enc := json.NewEncoder(w)
+		for _, row := range rows {
+			if err := enc.Encode(row); err != nil {
+				return err
+			}
+		}
+		return nil
+	case formatTable:
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tw, strings.Join(header, "\t"))
+	for _, row := range rows {
+		line := cells(row)
+		for i := range line {
+			line[i] = oneLine(line[i])
+		}
+		fmt.Fprintln(tw, strings.Join(line, "\t"))
+	}
+	return tw.Flush()
+}
+
+func printJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+// printable makes text that came from elsewhere safe for a terminal: control characters other
+// than line breaks and tabs, and the marks that turn the direction of writing, are shown escaped.
+func printable(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\n' || r == '\t':
+			b.WriteRune(r)
+		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r):
+			fmt.Fprintf(&b, "\\x%02x", r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// oneLine is printable text for one cell of a table.
+func oneLine(s string) string {
+	s = strings.NewReplacer("\n", " ", "\t", " ", "\r", " ").Replace(s)
+	return printable(s)
+}
+
+// isTerminal reports whether w is a terminal that a person looks at.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// isCobraUsage recognises the complaints that cobra makes itself, which have no type.
+func isCobraUsage(err error) bool {
+	for _, begin := range []string{"unknown command", "unknown flag", "unknown shorthand", "accepts ", "requires ", "required flag", "invalid argument"} {
+		if strings.HasPrefix(err.Error(), begin) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/warrenq/warren/internal/app"
+	"github.com/warrenq/warren/internal/config"
+	"github.com/warrenq/warren/jobstore"
+)
+
+// Warren is the command tree of the program for operators.
+func Warren(env *Env) *cobra.Command {
+	root := &cobra.Command{
+		Use:     "warren",
+		Short:   "Prepare, inspect and mend an installation of Warren",
+		Version: Version(),
+		Args:    cobra.NoArgs,
+	}
+	addConfigFlags(root)
+	root.AddCommand(migrateCmd(env), jobsCmd(env), statsCmd(env), configCmd(env))
+	return root
+}
+
+func configCmd(env *Env) *cobra.Command {
+	group := &cobra.Command{Use: "config", Short: "The configuration", Args: cobra.NoArgs}
+	var origin bool
+	show := &cobra.Command{
+		Use:   "show",
+		Short: "Print the effective configuration, secrets masked",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := outputFormat(cmd)
+			if err != nil {
+				return err
+			}
+			cfg, err := env.load(cmd)
+			if err != nil {
+				return err
+			}
+			header := []string{"KEY", "VALUE"}
+			if origin {
+				header = append(header, "ORIGIN")
+			}
+			return printList(env.Stdout, f, cfg.Origins(), header, func(o config.Origin) []string {
+				cells := []string{o.Key, o.Value}
+				if origin {
+					cells = append(cells, o.Origin)
+				}
+				return cells
+			})
+		},
+	}
+	show.Flags().BoolVar(&origin, "origin", false, "say where each value comes from")
+	addOutputFlag(show)
+	group.AddCommand(show)
+	return group
+}
+
+func migrateCmd(env *Env) *cobra.Command {
+	group := &cobra.Command{Use: "migrate", Short: "The database's schema", Args: cobra.NoArgs}
+	up := &cobra.Command{
+		Use:   "up",
+		Short: "Bring the schema up to this program's, and store the configured priorities and kinds",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			a, err := env.connect(cmd)
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			before, err := a.Store.Migrations(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if err := a.Migrate(cmd.Context()); err != nil {
+				return err
+			}
+			applied := 0
+			for _, m := range before {
+				if !m.Applied {
+					applied++
+					fmt.Fprintf(env.Stdout, "applied %d %s\n", m.Number, m.Name)
+				}
+			}
+			if applied == 0 {
+				fmt.Fprintln(env.Stdout, "the schema is up to date")
+			}
+			return nil
+		},
+	}
+	status := &cobra.Command{
+		Use:   "status",
+		Short: "List the migrations and whether they are applied",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := outputFormat(cmd)
+			if err != nil {
+				return err
+			}
+			a, err := env.connect(cmd)
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			list, err := a.Store.Migrations(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return printMigrations(env.Stdout, f, list)
+		},
+	}
+	addOutputFlag(status)
+	script := &cobra.Command{
+		Use:   "sql",
+		Short: "Print the migrations as SQL, for another migration tool",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := env.load(cmd)
+			if err != nil {
+				return err
+			}
+			return app.WriteMigrations(env.Stdout, cfg)
+		},
+	}
+	group.AddCommand(up, status, script)
+	return group
+}
+
+func printMigrations(w io.Writer, f format, list []jobstore.Migration) error {
+	return printList(w, f, list, []string{"NUMBER", "NAME", "APPLIED"}, func(m jobstore.Migration) []string {
+		applied := "no"
+		if m.Applied {
+			applied = "yes"
+		}
+		return []string{strconv.Itoa(m.Number), m.Name, applied}
+	})
+}
