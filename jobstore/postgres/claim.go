@@ -1,0 +1,203 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/warrenq/warren/jobstore"
+)
+
+// What a row of a claim's answer is.
+const (
+	rowLease   = 0
+	rowUnknown = 1
+	rowGone    = 2
+)
+
+// Claim implements jobstore.Claimer.
+//
+// Again waits for a claim whose reply was lost to end on the server, and then returns what it
+// granted together with what can be claimed now.
+func (s *Store) Claim(ctx context.Context, by jobstore.Claimant, ids []jobstore.ID) (jobstore.Claimed, error) {
+	var lost []jobstore.Lease
+	if len(ids) == 0 {
+		return jobstore.Claimed{}, nil
+	}
+	if by.Again {
+		var err error
+		if lost, err = s.granted(ctx, by, ids); err != nil {
+			return jobstore.Claimed{}, wrap(fmt.Sprintf("claim %d jobs again", len(ids)), err)
+		}
+	}
+	got, err := s.claim(ctx, claimSQL, by, ids)
+	if err != nil {
+		return jobstore.Claimed{}, wrap(fmt.Sprintf("claim %d jobs", len(ids)), err)
+	}
+	got.Leases = append(lost, got.Leases...)
+	return got, nil
+}
+
+// claimSQL takes what it may of the numbers in $8.
+//
+// The consumer's row is locked FOR KEY SHARE, so that its rescue waits for this claim's commit
+// and sees the rows. Jobs are locked in their newest version, and skipped when somebody else has
+// them: then they are no business of this claim.
+const claimSQL = `-- warren: claim
+WITH me AS MATERIALIZED (` + claimMe + `),
+locked AS MATERIALIZED (
+  SELECT j.id, j.serial_group, j.kind = ANY ($7::text[]) AS known
+  FROM unnest($8::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id = w.id
+  WHERE (SELECT count(*) FROM me) = 1
+    AND j.state || '' = 'READY' AND j.available_at <= now() AND j.queue = ANY ($5::text[]) AND j.priority = ANY ($6::int[])
+    AND (j.serial_group IS NULL OR NOT EXISTS (` + claimBefore + `))
+  FOR NO KEY UPDATE OF j SKIP LOCKED
+)` + claimGrant
+
+const claimMe = `
+  SELECT id FROM @schema@.consumers WHERE id = $1::bigint AND expires_at > clock_timestamp() FOR KEY SHARE`
+
+// claimBefore finds a member of j's group that must run before j.
+const claimBefore = `
+      SELECT FROM @schema@.jobs_live m
+      WHERE m.serial_group = j.serial_group AND (m.priority, m.id) < (j.priority, j.id)
+        AND NOT (m.group_skip AND m.state IN ('TEMPORARILY_FAILED', 'WAITING'))`
+
+// claimGrant is the end of both claims: locked(id, serial_group, known) are rows that this
+// statement has locked while they were READY.
+//
+// won inserts the group rows, in key order. A conflict means that a member is running, whatever
+// the snapshot says. absorbed takes the members out that a starting job makes redundant; members
+// that a person's transaction has locked are passed over, and then merely run.
+const claimGrant = `,
+won AS (
+  INSERT INTO @schema@.job_groups (serial_group, running_id)
+  SELECT serial_group, id FROM locked WHERE known AND serial_group IS NOT NULL ORDER BY serial_group
+  ON CONFLICT DO NOTHING
+  RETURNING running_id
+),
+granted AS (
+  UPDATE @schema@.jobs_live j
+  SET state = 'PROCESSING', holder = $1::bigint, claim_token = $2::bigint, lease_no = j.lease_no + 1, attempts = j.attempts + 1,
+      attempted_at = now(), announce_at = NULL, host = $3::text, pid = $4::int
+  FROM locked l
+  WHERE j.id = l.id AND l.known AND (l.serial_group IS NULL OR EXISTS (SELECT FROM won WHERE won.running_id = l.id))
+  RETURNING j.*
+),
+strange AS (
+  UPDATE @schema@.jobs_live j
+  SET announce_at = now() + least(greatest(now() - greatest(j.available_at, j.created_at), interval '1 s'), interval '30 s')
+  FROM locked l WHERE j.id = l.id AND NOT l.known
+  RETURNING j.id
+),
+absorbed AS (
+  DELETE FROM @schema@.jobs_live j
+  USING granted g CROSS JOIN LATERAL (
+    SELECT m.id FROM @schema@.jobs_live m
+    WHERE m.serial_group = g.serial_group AND m."coalesce" >= g."coalesce" AND m.lease_no = 0 AND m.id <> g.id
+    FOR UPDATE SKIP LOCKED
+  ) m
+  WHERE g."coalesce" IS NOT NULL AND j.id = m.id
+  RETURNING j.*
+),
+history AS (
+  INSERT INTO @schema@.jobs_history (` + carriedColumns + `, state, finished_at, attempts, crashes, error, errors, metadata)
+  SELECT ` + carriedColumns + `, 'REDUNDANT', now(), attempts, crashes, 'absorbed: a job of its group with coalesce started', errors, metadata
+  FROM absorbed
+)
+SELECT ` + leaseColumns + `, 0 FROM granted j
+UNION ALL SELECT id, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), NULL, NULL, NULL, 1 FROM strange
+UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), NULL, NULL, NULL, 2
+  WHERE NOT EXISTS (SELECT FROM me)`
+
+// carriedColumns go from the live partition to the history as they are.
+const carriedColumns = `id, lease_no, "coalesce", created_at, available_at, attempted_at, max_attempts, pid, priority, group_skip, mode,
+  queue, kind, serial_group, identifier, host, tags, timeout, every, unique_for, args`
+
+const leaseColumns = `j.id, j.queue, j.priority, j.kind, j.args, j.serial_group, j."coalesce", j.identifier, j.mode,
+  (extract(epoch FROM j.every) * 1e6)::bigint, j.attempts, j.max_attempts, j.lease_no, j.crashes, j.created_at,
+  (extract(epoch FROM j.timeout) * 1e6)::bigint, j.metadata, j.tags`
+
+// claim runs a claiming statement whose last parameter is rest.
+func (s *Store) claim(ctx context.Context, text string, by jobstore.Claimant, rest ...any) (jobstore.Claimed, error) {
+	args := append([]any{by.Holder, by.Token, optional(by.Host), clamp(by.PID), by.Queues, small(by.Priorities), by.Kinds}, rest...)
+	var got jobstore.Claimed
+	gone := false
+	err := s.do(ctx, text, args, func() { got, gone = jobstore.Claimed{}, false }, func(r pgx.Rows) error {
+		what, l, err := scanLease(r, by)
+		switch {
+		case err != nil:
+			return err
+		case what == rowLease:
+			got.Leases = append(got.Leases, l)
+		case what == rowUnknown:
+			got.UnknownKind = append(got.UnknownKind, l.Job.ID)
+		case what == rowGone:
+			gone = true
+		}
+		return nil
+	})
+	if err == nil && gone {
+		err = fmt.Errorf("consumer %d: %w", by.Holder, jobstore.ErrHolderGone)
+	}
+	return got, err
+}
+
+func scanLease(r pgx.Rows, by jobstore.Claimant) (what int, l jobstore.Lease, err error) {
+	j := &l.Job
+	var args, metadata []byte
+	var group, identifier *string
+	var every, timeout *int64
+	err = r.Scan(&j.ID, &j.Queue, &j.Priority, &j.Kind, &args, &group, &j.Coalesce, &identifier, &j.Mode, &every,
+		&j.Attempts, &j.MaxAttempts, &j.LeaseNo, &j.Crashes, &j.CreatedAt, &timeout, &metadata, &j.Tags, &what)
+	j.Args, j.Metadata = args, metadata
+	j.SerialGroup, j.Identifier = text(group), text(identifier)
+	j.Every, j.Timeout = duration(every), duration(timeout)
+	j.State, j.Holder, j.Host, j.PID = jobstore.Processing, by.Holder, by.Host, by.PID
+	return what, l, err
+}
+
+// waitSQL returns when no statement in flight holds any of the rows.
+const waitSQL = `-- warren: wait for a claim
+SELECT j.id FROM unnest($1::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id = w.id ORDER BY j.id FOR NO KEY UPDATE OF j`
+
+const grantedSQL = `-- warren: granted before
+SELECT ` + leaseColumns + `, 0
+FROM unnest($3::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id = w.id
+WHERE j.holder + 0 = $1::bigint AND j.claim_token = $2::bigint AND j.state || '' = 'PROCESSING'`
+
+// granted returns what an earlier claim with the same token has granted. It is a statement of its
+// own after the wait, because the waiting statement's snapshot is older than the claim's commit.
+func (s *Store) granted(ctx context.Context, by jobstore.Claimant, ids []jobstore.ID) ([]jobstore.Lease, error) {
+	if err := s.exec(ctx, waitSQL, ids); err != nil {
+		return nil, err
+	}
+	return gather(ctx, s, grantedSQL, func(r pgx.Rows) (jobstore.Lease, error) {
+		_, l, err := scanLease(r, by)
+		return l, err
+	}, by.Holder, by.Token, ids)
+}
+
+func small(list []int) []int32 {
+	out := make([]int32, len(list))
+	for i, n := range list {
+		out[i] = clamp(n)
+	}
+	return out
+}
+
+func text(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}
+
+func duration(us *int64) time.Duration {
+	if us == nil {
+		return 0
+	}
+	return time.Duration(*us) * time.Microsecond
+}

@@ -1,0 +1,78 @@
+package postgres
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/warrenq/warren/jobstore"
+)
+
+// spare candidates are looked at beyond those asked for, because others may be locked by claims
+// that run at the same moment.
+const spare = 64
+
+// ClaimNext implements jobstore.Claimer. Its cost grows with the bands and with the serial groups
+// that have work, not with how much waits in either.
+func (s *Store) ClaimNext(ctx context.Context, by jobstore.Claimant, n int) ([]jobstore.Lease, error) {
+	if n <= 0 {
+		return nil, nil
+	}
+	got, err := s.claim(ctx, claimNextSQL, by, n, n+spare)
+	if err != nil {
+		return nil, wrap(fmt.Sprintf("claim the next %d jobs", n), err)
+	}
+	slices.SortFunc(got.Leases, func(a, b jobstore.Lease) int {
+		return cmp.Or(cmp.Compare(a.Job.Priority, b.Job.Priority), cmp.Compare(a.Job.ID, b.Job.ID))
+	})
+	return got.Leases, nil
+}
+
+// claimNextSQL looks at the first $9 rows of each band, in an index that has only READY rows
+// without a group, and at the head of each group, then locks the first $8 of all in order.
+//
+// groups is a loose index scan: one probe a group, however many members are blocked.
+const claimNextSQL = `-- warren: claim next
+WITH RECURSIVE me AS MATERIALIZED (` + claimMe + `),
+groups(serial_group) AS (` + looseGroups + `),
+candidates AS MATERIALIZED (
+  SELECT c.id, c.priority FROM (
+    SELECT c.id, c.priority
+    FROM unnest($5::text[]) AS q(queue) CROSS JOIN unnest($6::int[]) AS p(priority) CROSS JOIN LATERAL (
+      SELECT j.id, j.priority FROM @schema@.jobs_live j
+      WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = q.queue AND j.priority = p.priority
+        AND j.kind = ANY ($7::text[]) AND j.available_at <= now()
+      ORDER BY j.id LIMIT $9::int
+    ) c
+    UNION ALL
+    SELECT h.id, h.priority
+    FROM groups g CROSS JOIN LATERAL (` + headOfGroup + `) h
+    WHERE g.serial_group IS NOT NULL AND h.state = 'READY' AND h.available_at <= now() AND h.kind = ANY ($7::text[])
+      AND h.queue = ANY ($5::text[]) AND h.priority = ANY ($6::int[])
+      AND NOT EXISTS (SELECT FROM @schema@.job_groups r WHERE r.serial_group = g.serial_group)
+  ) c
+  WHERE (SELECT count(*) FROM me) = 1
+  ORDER BY c.priority, c.id LIMIT $9::int
+),
+locked AS MATERIALIZED (
+  SELECT j.id, j.serial_group, true AS known
+  FROM candidates c JOIN @schema@.jobs_live j ON j.id = c.id
+  WHERE j.state || '' = 'READY' AND j.available_at <= now() AND j.queue = ANY ($5::text[]) AND j.priority = ANY ($6::int[])
+    AND j.kind = ANY ($7::text[])
+  ORDER BY c.priority, c.id LIMIT $8::int
+  FOR NO KEY UPDATE OF j SKIP LOCKED
+)` + claimGrant
+
+// looseGroups lists the groups that have live members.
+const looseGroups = `
+  (SELECT serial_group FROM @schema@.jobs_live WHERE serial_group IS NOT NULL ORDER BY serial_group LIMIT 1)
+  UNION ALL
+  SELECT (SELECT j.serial_group FROM @schema@.jobs_live j WHERE j.serial_group > g.serial_group ORDER BY j.serial_group LIMIT 1)
+  FROM groups g WHERE g.serial_group IS NOT NULL`
+
+// headOfGroup is the member of group g that must run next: the claim of any other is refused.
+const headOfGroup = `
+      SELECT m.id, m.queue, m.priority, m.kind, m.state, m.available_at FROM @schema@.jobs_live m
+      WHERE m.serial_group = g.serial_group AND NOT (m.group_skip AND m.state IN ('TEMPORARILY_FAILED', 'WAITING'))
+      ORDER BY m.priority, m.id LIMIT 1`

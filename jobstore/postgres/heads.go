@@ -1,0 +1,46 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/warrenq/warren/jobstore"
+)
+
+const headsOfSQL = `-- warren: heads of groups
+SELECT h.id, h.queue, h.priority
+FROM (SELECT DISTINCT serial_group FROM unnest($1::text[]) AS w(serial_group)) g CROSS JOIN LATERAL (` + headOfGroup + `) h
+WHERE ` + headFree + `
+ORDER BY h.priority, h.id`
+
+// headFree says that head h of group g may be claimed now.
+const headFree = `h.state = 'READY' AND h.available_at <= now()
+  AND NOT EXISTS (SELECT FROM @schema@.job_groups r WHERE r.serial_group = g.serial_group)`
+
+// headsOf returns who may go next in each of the groups. It runs after the commit that freed
+// them: a statement inside would not see what others have inserted meanwhile.
+func (s *Store) headsOf(ctx context.Context, groups []string) ([]jobstore.Ref, error) {
+	return gather(ctx, s, headsOfSQL, scanRef, groups)
+}
+
+const headsSQL = `-- warren: heads
+WITH RECURSIVE groups(serial_group) AS (` + looseGroups + `)
+SELECT h.id, h.queue, h.priority
+FROM groups g CROSS JOIN LATERAL (` + headOfGroup + `) h
+WHERE g.serial_group IS NOT NULL AND ` + headFree + `
+ORDER BY h.priority, h.id LIMIT $1`
+
+// mendGroupsSQL removes group rows whose job is not running, as after a DELETE by hand. A claim
+// inserts the row in the same transaction that makes the job PROCESSING, so that no snapshot
+// sees the one without the other.
+const mendGroupsSQL = `-- warren: mend groups
+DELETE FROM @schema@.job_groups g
+WHERE NOT EXISTS (SELECT FROM @schema@.jobs_live j WHERE j.id = g.running_id AND j.state || '' = 'PROCESSING')`
+
+// Heads implements jobstore.Sweeper.
+func (s *Store) Heads(ctx context.Context, limit int) ([]jobstore.Ref, error) {
+	if err := s.exec(ctx, mendGroupsSQL); err != nil {
+		return nil, wrap("mend serial groups", err)
+	}
+	return s.refs(ctx, fmt.Sprintf("list %d heads of serial groups", limit), headsSQL, limit)
+}

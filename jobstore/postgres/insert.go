@@ -1,0 +1,214 @@
+package postgres
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/warrenq/warren/jobstore"
+)
+
+// insertFlights batches may be under way at once; insertBatchRows is the most that one carries.
+// Calls of directRows or more go on their own: they gain nothing from company.
+const (
+	insertFlights   = 2
+	insertBatchRows = 500
+	directRows      = 200
+)
+
+// Insert implements jobstore.Inserter. When ctx ends while the commit is under way, the error
+// says that the jobs may be stored. Jobs with a key go on their own, because another transaction
+// that holds their key may keep them waiting.
+func (s *Store) Insert(ctx context.Context, jobs []jobstore.NewJob) ([]jobstore.Inserted, error) {
+	if len(jobs) == 0 {
+		return nil, nil
+	}
+	var out []jobstore.Inserted
+	var err error
+	if len(jobs) >= directRows || slices.ContainsFunc(jobs, keyed) {
+		out, err = s.insertBatch(ctx, jobs)
+	} else {
+		out, err = s.insert.do(ctx, jobs)
+	}
+	if err != nil {
+		return nil, wrap(fmt.Sprintf("insert %d jobs", len(jobs)), err)
+	}
+	return out, nil
+}
+
+// InsertTx implements jobstore.Inserter.
+func (s *Store) InsertTx(ctx context.Context, tx jobstore.Tx, jobs []jobstore.NewJob) ([]jobstore.Inserted, error) {
+	t, err := From(tx)
+	if err != nil || len(jobs) == 0 {
+		return nil, err
+	}
+	out, err := s.insertIn(ctx, txSession{t}, jobs)
+	if err != nil {
+		return nil, wrap(fmt.Sprintf("insert %d jobs", len(jobs)), err)
+	}
+	return out, nil
+}
+
+func (s *Store) insertBatch(ctx context.Context, jobs []jobstore.NewJob) (out []jobstore.Inserted, err error) {
+	err = retried(ctx, func() error {
+		return s.with(ctx, func(q session) error {
+			out, err = s.insertIn(ctx, q, jobs)
+			return err
+		})
+	})
+	return out, err
+}
+
+func (s *Store) insertIn(ctx context.Context, q session, jobs []jobstore.NewJob) ([]jobstore.Inserted, error) {
+	text := insertSQL
+	if slices.ContainsFunc(jobs, keyed) {
+		text = insertKeyedSQL
+	}
+	out, err := gatherIn(ctx, q, s.sql[text], scanInserted, insertArgs(jobs)...)
+	if err != nil {
+		return nil, err
+	}
+	if len(out) != len(jobs) {
+		return nil, fmt.Errorf("%d of %d rows were inserted; is there a trigger or a rule on %s.jobs?", len(out), len(jobs), s.schema)
+	}
+	// Numbers are drawn in the order of the input. The rows of RETURNING promise no order.
+	slices.SortFunc(out, func(a, b jobstore.Inserted) int { return int(a.ID - b.ID) })
+	return out, nil
+}
+
+func keyed(j jobstore.NewJob) bool { return j.Mode == jobstore.Unique || j.Mode == jobstore.Recurring }
+
+func scanInserted(r pgx.Rows) (in jobstore.Inserted, err error) {
+	err = r.Scan(&in.ID, &in.Queue, &in.Priority, &in.State, &in.Existing)
+	return in, err
+}
+
+const insertInput = `
+  SELECT nextval('@schema@.jobs_id_seq') AS id, i.kind, i.args::jsonb AS args, i.queue, i.priority, i.serial_group, i.group_skip,
+         i.coalesces, i.identifier, i.mode, make_interval(secs => i.every / 1e6) AS every,
+         make_interval(secs => i.unique_for / 1e6) AS unique_for, t.due, t.due > now() AS later, i.max_attempts,
+         make_interval(secs => i.timeout / 1e6) AS timeout, i.metadata::jsonb AS metadata,
+         CASE WHEN i.tags IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(i.tags::jsonb)) END AS tags, i.outbox, i.ord
+  FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[], $6::bool[], $7::bigint[], $8::text[], $9::text[],
+              $10::bigint[], $11::bigint[], $12::timestamptz[], $13::bigint[], $14::int[], $15::bigint[], $16::text[],
+              $17::text[], $18::bool[]) WITH ORDINALITY
+       AS i(kind, args, queue, priority, serial_group, group_skip, coalesces, identifier, mode, every, unique_for, at, delay,
+            max_attempts, timeout, metadata, tags, outbox, ord),
+       LATERAL (SELECT CASE WHEN i.at IS NOT NULL THEN i.at ELSE now() + make_interval(secs => i.delay / 1e6) END AS due) t
+  ORDER BY i.ord`
+
+const insertColumns = `(id, state, available_at, announce_at, finished_at, kind, args, queue, priority, serial_group, group_skip,
+  "coalesce", identifier, mode, every, unique_for, max_attempts, timeout, metadata, tags)`
+
+// insertSQL writes jobs without a key. They are live, so that it names the partition.
+const insertSQL = `-- warren: insert
+INSERT INTO @schema@.jobs_live ` + insertColumns + `
+SELECT id, CASE WHEN later THEN 'SCHEDULED' ELSE 'READY' END, due, CASE WHEN outbox AND NOT later THEN now() END, NULL,
+       kind, args, queue, priority, serial_group, group_skip, coalesces, identifier, mode, every, unique_for, max_attempts,
+       timeout, metadata, tags
+FROM (` + insertInput + `) i
+RETURNING id, queue, priority, state, 0::bigint`
+
+// insertKeyedSQL takes the keys first, in their order. ON CONFLICT DO UPDATE waits for whoever is
+// just taking the same key, and returns who has it afterwards: two publishers cannot both win.
+const insertKeyedSQL = `-- warren: insert with keys
+WITH input AS MATERIALIZED (` + insertInput + `),
+keys AS (
+  INSERT INTO @schema@.job_keys AS k (kind, identifier, job_id, until)
+  SELECT DISTINCT ON (kind, identifier) kind, identifier, id,
+         CASE WHEN unique_for < interval '0' THEN 'infinity' ELSE now() + unique_for END
+  FROM input WHERE mode <> 'normal' ORDER BY kind, identifier, ord
+  ON CONFLICT (kind, identifier) DO UPDATE SET
+    job_id = CASE WHEN k.until <= now() THEN excluded.job_id ELSE k.job_id END,
+    until  = CASE WHEN k.until <= now() THEN excluded.until ELSE k.until END
+  RETURNING kind, identifier, job_id
+),
+decided AS MATERIALIZED (
+  SELECT i.*, CASE WHEN k.job_id <> i.id THEN k.job_id ELSE 0 END AS existing,
+         CASE WHEN k.job_id <> i.id THEN 'REDUNDANT' WHEN i.later THEN 'SCHEDULED' ELSE 'READY' END AS state
+  FROM input i LEFT JOIN keys k ON i.mode <> 'normal' AND k.kind = i.kind AND k.identifier = i.identifier
+),
+written AS (
+  INSERT INTO @schema@.jobs ` + insertColumns + `
+  SELECT id, state, due, CASE WHEN outbox AND state = 'READY' THEN now() END, CASE WHEN state = 'REDUNDANT' THEN now() END,
+         kind, args, queue, priority, serial_group, group_skip, coalesces, identifier, mode, every, unique_for, max_attempts,
+         timeout, metadata, tags
+  FROM decided ORDER BY ord
+  RETURNING id
+)
+SELECT d.id, d.queue, d.priority, d.state, d.existing FROM decided d JOIN written w ON w.id = d.id`
+
+// insertArgs turns rows into one array for each column.
+func insertArgs(jobs []jobstore.NewJob) []any {
+	n := len(jobs)
+	kind, args, queue, mode := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	priority, maxAttempts := make([]int32, n), make([]int32, n)
+	group, identifier, metadata, tags := make([]*string, n), make([]*string, n), make([]*string, n), make([]*string, n)
+	skip, outbox := make([]bool, n), make([]bool, n)
+	coalesces, every, uniqueFor, timeout := make([]*int64, n), make([]*int64, n), make([]*int64, n), make([]*int64, n)
+	delay, at := make([]int64, n), make([]*time.Time, n)
+	for i := range jobs {
+		j := &jobs[i]
+		kind[i], queue[i], mode[i] = j.Kind, j.Queue, string(j.Mode)
+		if args[i] = string(j.Args); len(j.Args) == 0 {
+			args[i] = "{}"
+		}
+		if mode[i] == "" {
+			mode[i] = string(jobstore.Normal)
+		}
+		priority[i], maxAttempts[i] = clamp(j.Priority), clamp(j.MaxAttempts)
+		group[i], identifier[i] = optional(j.SerialGroup), optional(j.Identifier)
+		metadata[i], tags[i] = optional(string(j.Metadata)), tagsJSON(j.Tags)
+		skip[i], outbox[i], coalesces[i] = j.GroupSkip, j.Outbox, j.Coalesce
+		every[i], uniqueFor[i], timeout[i] = micros(j.Every), micros(j.UniqueFor), micros(j.Timeout)
+		if j.UniqueFor == jobstore.Forever {
+			forever := int64(-1)
+			uniqueFor[i] = &forever
+		}
+		delay[i] = max(0, j.Delay.Microseconds())
+		if !j.AvailableAt.IsZero() {
+			at[i] = &j.AvailableAt
+		}
+	}
+	return []any{
+		kind, args, queue, priority, group, skip, coalesces, identifier, mode,
+		every, uniqueFor, at, delay, maxAttempts, timeout, metadata, tags, outbox,
+	}
+}
+
+// clamp keeps a number that no column takes outside of every column, instead of wrapping it around.
+func clamp(n int) int32 { return int32(min(max(n, -1), 1<<30)) } //nolint:gosec // bounded
+
+func optional(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}
+
+// micros is a duration for make_interval, NULL for none. What is shorter than a microsecond is one.
+func micros(d time.Duration) *int64 {
+	if d == 0 {
+		return nil
+	}
+	us := d.Microseconds()
+	if us == 0 && d > 0 {
+		us = 1
+	}
+	return &us
+}
+
+func tagsJSON(tags []string) *string {
+	if len(tags) == 0 {
+		return nil
+	}
+	b, err := json.Marshal(tags)
+	if err != nil { // strings always encode
+		return nil
+	}
+	return optional(string(b))
+}

@@ -1,0 +1,195 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/warrenq/warren/jobstore"
+)
+
+// Record implements jobstore.Recorder.
+func (s *Store) Record(ctx context.Context, by jobstore.HolderID, done []jobstore.Outcome) (jobstore.Recorded, error) {
+	if len(done) == 0 {
+		return jobstore.Recorded{}, nil
+	}
+	var rec jobstore.Recorded
+	var freed []string
+	err := retried(ctx, func() error {
+		return s.with(ctx, func(q session) (err error) {
+			rec, freed, err = s.recordIn(ctx, q, by, done)
+			return err
+		})
+	})
+	if err == nil && len(freed) > 0 {
+		var heads []jobstore.Ref
+		heads, err = s.headsOf(ctx, freed)
+		rec.Released = append(rec.Released, heads...)
+	}
+	if err != nil {
+		return jobstore.Recorded{}, wrap(fmt.Sprintf("record %d outcomes", len(done)), err)
+	}
+	return rec, nil
+}
+
+// RecordTx implements jobstore.Recorder.
+func (s *Store) RecordTx(ctx context.Context, tx jobstore.Tx, by jobstore.HolderID, done []jobstore.Outcome) (jobstore.Recorded, error) {
+	t, err := From(tx)
+	if err != nil || len(done) == 0 {
+		return jobstore.Recorded{}, err
+	}
+	rec, _, err := s.recordIn(ctx, txSession{t}, by, done)
+	if err != nil {
+		return jobstore.Recorded{}, wrap(fmt.Sprintf("record %d outcomes", len(done)), err)
+	}
+	return rec, nil
+}
+
+// Return implements jobstore.Recorder.
+func (s *Store) Return(ctx context.Context, by jobstore.HolderID, leases map[jobstore.ID]int64) ([]jobstore.Ref, error) {
+	done := make([]jobstore.Outcome, 0, len(leases))
+	for id, lease := range leases {
+		done = append(done, jobstore.Outcome{ID: id, LeaseNo: lease, State: jobstore.Ready, Uncount: true})
+	}
+	rec, err := s.Record(ctx, by, done)
+	return rec.Released, err
+}
+
+// recordSQL writes outcomes under their lease. What has ended leaves jobs_live for jobs_history,
+// the rest stays. The group's row goes with the lease, whichever it is.
+const recordSQL = `-- warren: record
+WITH o AS MATERIALIZED (
+  SELECT o.*, make_interval(secs => o.delay / 1e6) AS pause,
+         o.state IN ('FINISHED', 'PERMANENTLY_FAILED', 'REDUNDANT', 'CANCELLED', 'QUARANTINED') AS final
+  FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bool[], $7::text[], $8::text[], $9::text[], $10::bigint[],
+              $11::text[]) AS o(id, lease, state, delay, uncount, error, output, metadata, duration, memory)
+),
+ended AS (
+  DELETE FROM @schema@.jobs_live j USING o
+  WHERE o.final AND j.id = o.id AND j.lease_no = o.lease AND j.holder + 0 = $1::bigint AND j.state || '' = 'PROCESSING'
+  RETURNING ` + recordCarried + `, o.state AS new_state, o.error AS new_error,` + recordNew + `
+),
+history AS (
+  INSERT INTO @schema@.jobs_history (` + carriedColumns + `, state, finished_at, crashes, outcome_lease, attempts, error, errors, output,
+         metadata, duration_ms, memory)
+  SELECT ` + carriedColumns + `, new_state, now(), crashes, lease_no, new_attempts, new_error, new_errors, new_output, new_metadata,
+         new_duration, new_memory
+  FROM ended
+),
+kept AS (
+  UPDATE @schema@.jobs_live j
+  SET state = o.state, holder = NULL, claim_token = NULL, outcome_lease = o.lease, available_at = now() + o.pause,
+      announce_at = CASE WHEN o.state = 'READY' AND o.delay > 0 THEN now() + o.pause END,
+      error = CASE WHEN o.error IS NOT NULL THEN o.error ELSE j.error END,
+      (attempts, errors, output, metadata, duration_ms, memory) = ROW (` + recordValues + `)
+  FROM o
+  WHERE NOT o.final AND j.id = o.id AND j.lease_no = o.lease AND j.holder + 0 = $1::bigint AND j.state || '' = 'PROCESSING'
+  RETURNING j.id, j.queue, j.priority, j.serial_group, o.state = 'READY' AND o.delay = 0 AS now
+),
+done AS (
+  SELECT id, queue, priority, serial_group, false AS now FROM ended
+  UNION ALL SELECT id, queue, priority, serial_group, now FROM kept
+),
+freed AS (
+  DELETE FROM @schema@.job_groups g USING done
+  WHERE done.serial_group IS NOT NULL AND g.serial_group = done.serial_group AND g.running_id = done.id
+)
+SELECT id, queue, priority, serial_group, now FROM done`
+
+const recordCarried = `j.id, j.lease_no, j."coalesce", j.created_at, j.available_at, j.attempted_at, j.max_attempts, j.pid, j.priority,
+  j.group_skip, j.mode, j.queue, j.kind, j.serial_group, j.identifier, j.host, j.tags, j.timeout, j.every, j.unique_for, j.args, j.crashes`
+
+// The history of errors keeps the last 20.
+const (
+	recordAttempts = `greatest(j.attempts - o.uncount::int, 0)`
+	recordErrors   = `CASE WHEN o.error IS NULL OR o.state NOT IN ('TEMPORARILY_FAILED', 'PERMANENTLY_FAILED') THEN j.errors
+           ELSE CASE WHEN j.errors IS NULL THEN '[]' WHEN jsonb_array_length(j.errors) >= 20 THEN j.errors - 0 ELSE j.errors END
+             || jsonb_build_array(jsonb_build_object('at', now(), 'attempt', j.attempts, 'error', o.error, 'state', o.state)) END`
+	recordOutput   = `CASE WHEN o.output IS NULL THEN j.output ELSE o.output::jsonb END`
+	recordMetadata = `CASE WHEN o.metadata IS NULL THEN j.metadata WHEN j.metadata IS NULL THEN o.metadata::jsonb
+           ELSE j.metadata || o.metadata::jsonb END`
+	recordMemory = `CASE WHEN o.memory IS NULL THEN j.memory ELSE o.memory::jsonb END`
+
+	recordValues = recordAttempts + `, ` + recordErrors + `, ` + recordOutput + `, ` + recordMetadata + `, o.duration, ` + recordMemory
+	recordNew    = `
+    ` + recordAttempts + ` AS new_attempts, ` + recordErrors + ` AS new_errors, ` + recordOutput + ` AS new_output,
+    ` + recordMetadata + ` AS new_metadata, o.duration AS new_duration, ` + recordMemory + ` AS new_memory`
+)
+
+// recordIn returns what was recorded and the serial groups that may go on.
+func (s *Store) recordIn(ctx context.Context, q session, by jobstore.HolderID, done []jobstore.Outcome) (rec jobstore.Recorded, freed []string, err error) {
+	accepted := make(map[jobstore.ID]bool, len(done))
+	err = q.run(ctx, s.sql[recordSQL], recordArgs(by, done), func(r pgx.Rows) error {
+		var ref jobstore.Ref
+		var group *string
+		var now bool
+		if err := r.Scan(&ref.ID, &ref.Queue, &ref.Priority, &group, &now); err != nil {
+			return err
+		}
+		accepted[ref.ID] = true
+		switch {
+		case group != nil:
+			freed = append(freed, *group)
+		case now:
+			rec.Released = append(rec.Released, ref)
+		}
+		return nil
+	})
+	if err != nil || len(accepted) == len(done) {
+		return rec, freed, err
+	}
+	before, err := s.recordedBefore(ctx, q, done)
+	for _, o := range done {
+		switch {
+		case accepted[o.ID]:
+		case slices.Contains(before, o.ID):
+			if o.SerialGroup != "" {
+				freed = append(freed, o.SerialGroup)
+			}
+		default:
+			rec.Fenced = append(rec.Fenced, o.ID)
+		}
+	}
+	return rec, freed, err
+}
+
+// recordedSQL finds outcomes that an earlier statement has written, whose reply was lost. An
+// outcome that let the job live on may have been followed by anything since.
+const recordedSQL = `-- warren: recorded before
+SELECT o.id FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS o(id, lease, state)
+JOIN @schema@.jobs j ON j.id = o.id
+WHERE j.outcome_lease = o.lease
+  AND (j.state || '' = o.state OR o.state IN ('TEMPORARILY_FAILED', 'WAITING', 'READY'))`
+
+func (s *Store) recordedBefore(ctx context.Context, q session, done []jobstore.Outcome) ([]jobstore.ID, error) {
+	ids, leases, states := make([]int64, len(done)), make([]int64, len(done)), make([]string, len(done))
+	for i, o := range done {
+		ids[i], leases[i], states[i] = int64(o.ID), o.LeaseNo, string(o.State)
+	}
+	return gatherIn(ctx, q, s.sql[recordedSQL], scanID, ids, leases, states)
+}
+
+func scanID(r pgx.Rows) (id jobstore.ID, err error) {
+	err = r.Scan(&id)
+	return id, err
+}
+
+func recordArgs(by jobstore.HolderID, done []jobstore.Outcome) []any {
+	n := len(done)
+	ids, leases, delays, durations := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+	states, uncount := make([]string, n), make([]bool, n)
+	errs, output, metadata, memory := make([]*string, n), make([]*string, n), make([]*string, n), make([]*string, n)
+	for i := range done {
+		o := &done[i]
+		ids[i], leases[i], states[i], uncount[i] = int64(o.ID), o.LeaseNo, string(o.State), o.Uncount
+		if delays[i] = max(0, o.Delay.Microseconds()); delays[i] == 0 && o.Delay > 0 {
+			delays[i] = 1
+		}
+		durations[i] = int64(o.Duration / time.Millisecond)
+		errs[i], output[i], metadata[i], memory[i] = optional(o.Error), optional(string(o.Output)), optional(string(o.Metadata)), optional(string(o.Memory))
+	}
+	return []any{by, ids, leases, states, delays, uncount, errs, output, metadata, durations, memory}
+}

@@ -1,0 +1,166 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/warrenq/warren/jobstore"
+)
+
+// deadSQL locks expired registrations. FOR UPDATE waits for claims under way (they hold the row
+// FOR KEY SHARE), so that what they took is seen by the statements after this one.
+const deadSQL = `-- warren: dead consumers
+SELECT id FROM @schema@.consumers WHERE expires_at <= clock_timestamp() ORDER BY expires_at LIMIT 20 FOR UPDATE SKIP LOCKED`
+
+// rescueSQL gives back or quarantines what dead consumers held. outcome_lease stays as it is:
+// nothing was recorded.
+const rescueSQL = `-- warren: rescue
+WITH held AS MATERIALIZED (
+  SELECT j.id, j.serial_group, $3::int > 0 AND j.crashes + 1 >= $3::int AS quarantine
+  FROM @schema@.jobs_live j WHERE j.holder = ANY ($1::bigint[]) AND j.state || '' = 'PROCESSING'
+  ORDER BY j.id LIMIT $2
+  FOR NO KEY UPDATE SKIP LOCKED
+),
+ended AS (
+  DELETE FROM @schema@.jobs_live j USING held h WHERE j.id = h.id AND h.quarantine RETURNING j.*
+),
+history AS (
+  INSERT INTO @schema@.jobs_history (` + carriedColumns + `, state, finished_at, crashes, outcome_lease, attempts, error, errors, output,
+         metadata, duration_ms, memory)
+  SELECT ` + carriedColumns + `, 'QUARANTINED', now(), crashes + 1, outcome_lease, attempts,
+         'quarantined: ' || (crashes + 1) || ' consumer processes died while they ran it', errors, output, metadata, duration_ms, memory
+  FROM ended
+),
+back AS (
+  UPDATE @schema@.jobs_live j
+  SET state = 'READY', holder = NULL, claim_token = NULL, crashes = j.crashes + 1, available_at = now()
+  FROM held h WHERE j.id = h.id AND NOT h.quarantine
+  RETURNING j.id, j.queue, j.priority, j.serial_group
+),
+freed AS (
+  DELETE FROM @schema@.job_groups g USING held h WHERE g.serial_group = h.serial_group AND g.running_id = h.id
+)
+SELECT id, queue, priority, serial_group, false FROM back
+UNION ALL SELECT id, queue, priority, serial_group, true FROM ended`
+
+const buryDeadSQL = `-- warren: remove dead consumers
+DELETE FROM @schema@.consumers c
+WHERE c.id = ANY ($1::bigint[]) AND NOT EXISTS (SELECT FROM @schema@.jobs_live j WHERE j.holder = c.id)
+RETURNING c.id`
+
+const nextExpirySQL = `-- warren: next expiry
+SELECT greatest(1, (extract(epoch FROM min(expires_at) - clock_timestamp()) * 1e6)::bigint)
+FROM @schema@.consumers WHERE expires_at > clock_timestamp() HAVING count(*) > 0`
+
+// Rescue implements jobstore.Sweeper. maxCrashes 0 quarantines nothing. While Consumers or the
+// lists are not empty there may be more to do.
+func (s *Store) Rescue(ctx context.Context, limit, maxCrashes int) (jobstore.Rescued, error) {
+	var done jobstore.Rescued
+	var groups []string
+	err := retried(ctx, func() error {
+		done, groups = jobstore.Rescued{}, nil
+		return s.inTx(ctx, false, func(ctx context.Context, tx pgx.Tx) (err error) {
+			groups, err = s.rescueIn(ctx, txSession{tx}, limit, maxCrashes, &done)
+			return err
+		})
+	})
+	if err == nil && len(groups) > 0 {
+		var heads []jobstore.Ref
+		heads, err = s.headsOf(ctx, groups)
+		done.Released = append(done.Released, heads...)
+	}
+	if err == nil {
+		var next []int64
+		next, err = gather(ctx, s, nextExpirySQL, scanInt)
+		if len(next) > 0 {
+			done.Next = time.Duration(next[0]) * time.Microsecond
+		}
+	}
+	if err != nil {
+		return jobstore.Rescued{}, wrap(fmt.Sprintf("rescue %d jobs", limit), err)
+	}
+	return done, nil
+}
+
+func (s *Store) rescueIn(ctx context.Context, q session, limit, maxCrashes int, done *jobstore.Rescued) (groups []string, err error) {
+	dead, err := gatherIn(ctx, q, s.sql[deadSQL], scanInt)
+	if err != nil || len(dead) == 0 {
+		return nil, err
+	}
+	err = q.run(ctx, s.sql[rescueSQL], []any{dead, limit, maxCrashes}, func(r pgx.Rows) error {
+		var ref jobstore.Ref
+		var group *string
+		var quarantined bool
+		if err := r.Scan(&ref.ID, &ref.Queue, &ref.Priority, &group, &quarantined); err != nil {
+			return err
+		}
+		if quarantined {
+			done.Quarantined = append(done.Quarantined, ref.ID)
+		}
+		switch {
+		case group != nil:
+			groups = append(groups, *group)
+		case !quarantined:
+			done.Released = append(done.Released, ref)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	buried, err := gatherIn(ctx, q, s.sql[buryDeadSQL], scanInt, dead)
+	done.Consumers = len(buried)
+	return groups, err
+}
+
+// releaseUnknownSQL hands back what a holder has but does not know of.
+const releaseUnknownSQL = `-- warren: release unknown
+WITH held AS MATERIALIZED (
+  SELECT id, serial_group FROM @schema@.jobs_live
+  WHERE holder = $1::bigint AND state || '' = 'PROCESSING' AND id <> ALL ($2::bigint[])
+  ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
+),
+back AS (
+  UPDATE @schema@.jobs_live j
+  SET state = 'READY', holder = NULL, claim_token = NULL, attempts = greatest(j.attempts - 1, 0), available_at = now()
+  FROM held h WHERE j.id = h.id
+  RETURNING j.id, j.queue, j.priority, j.serial_group
+),
+freed AS (
+  DELETE FROM @schema@.job_groups g USING held h WHERE g.serial_group = h.serial_group AND g.running_id = h.id
+)
+SELECT id, queue, priority, serial_group FROM back`
+
+// ReleaseUnknown implements jobstore.Claimer.
+func (s *Store) ReleaseUnknown(ctx context.Context, holder jobstore.HolderID, known []jobstore.ID) ([]jobstore.Ref, error) {
+	if known == nil {
+		known = []jobstore.ID{} // NULL would hide every row from <> ALL
+	}
+	var refs []jobstore.Ref
+	var groups []string
+	err := s.do(ctx, releaseUnknownSQL, []any{holder, known}, func() { refs, groups = nil, nil }, func(r pgx.Rows) error {
+		var ref jobstore.Ref
+		var group *string
+		if err := r.Scan(&ref.ID, &ref.Queue, &ref.Priority, &group); err != nil {
+			return err
+		}
+		if group != nil {
+			groups = append(groups, *group)
+		} else {
+			refs = append(refs, ref)
+		}
+		return nil
+	})
+	if err == nil && len(groups) > 0 {
+		var heads []jobstore.Ref
+		heads, err = s.headsOf(ctx, groups)
+		refs = append(refs, heads...)
+	}
+	if err != nil {
+		return nil, wrap(fmt.Sprintf("release what consumer %d does not know", holder), err)
+	}
+	return refs, nil
+}

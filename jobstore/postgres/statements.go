@@ -1,0 +1,18 @@
+package postgres
+
+// statements lists every statement that names the schema. A test prepares each of them.
+func statements() []string {
+	return []string{
+		insertSQL, insertKeyedSQL,
+		claimSQL, claimNextSQL, waitSQL, grantedSQL, releaseUnknownSQL,
+		recordSQL, recordedSQL,
+		registerSQL, renewSQL, deregisterSQL, removeHolderSQL, consumersSQL, leadSQL, resignSQL,
+		lookSQL, dueSQL, outboxSQL, announcedSQL, unannouncedSQL, oldestSQL, readyFromSQL, liveBandsSQL,
+		headsOfSQL, headsSQL, mendGroupsSQL,
+		deadSQL, rescueSQL, buryDeadSQL, nextExpirySQL,
+		retainSQL, retainKeysSQL,
+		wakeSQL,
+		getSQL, statsSQL, unfinishedSQL,
+		prepareSQL, migrateLockSQL, appliedSQL, schemaExistsSQL, noteMigrationSQL, configureSQL, configureKindsSQL,
+	}
+}

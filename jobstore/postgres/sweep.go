@@ -1,0 +1,157 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/warrenq/warren/jobstore"
+)
+
+// lookSQL reads the first entry of two indexes.
+const lookSQL = `-- warren: look
+SELECT d.due IS NOT NULL AND d.due <= clock_timestamp(),
+       EXISTS (SELECT FROM @schema@.jobs_live WHERE announce_at <= clock_timestamp() AND state || '' = 'READY'),
+       CASE WHEN d.due > clock_timestamp() THEN greatest(1, (extract(epoch FROM d.due - clock_timestamp()) * 1e6)::bigint) ELSE 0 END
+FROM (SELECT (SELECT available_at FROM @schema@.jobs_live
+              WHERE state IN ('SCHEDULED', 'WAITING', 'TEMPORARILY_FAILED', 'BROKER_FAILED', 'BACK_TO_BROKER')
+              ORDER BY available_at LIMIT 1) AS due) d`
+
+// Look implements jobstore.Sweeper.
+func (s *Store) Look(ctx context.Context) (jobstore.Look, error) {
+	got, err := gather(ctx, s, lookSQL, func(r pgx.Rows) (l jobstore.Look, err error) {
+		var next int64
+		err = r.Scan(&l.Due, &l.Outbox, &next)
+		l.Next = time.Duration(next) * time.Microsecond
+		return l, err
+	})
+	if err != nil {
+		return jobstore.Look{}, wrap("look what is due", err)
+	}
+	return got[0], nil
+}
+
+// dueSQL reports members of serial groups only when nothing of their group stands before them:
+// the others are announced when they become the head.
+const dueSQL = `-- warren: due
+WITH due AS MATERIALIZED (
+  SELECT id FROM @schema@.jobs_live
+  WHERE state IN ('SCHEDULED', 'WAITING', 'TEMPORARILY_FAILED', 'BROKER_FAILED', 'BACK_TO_BROKER') AND available_at <= now()
+  ORDER BY available_at LIMIT $1
+  FOR NO KEY UPDATE SKIP LOCKED
+), ready AS (
+  UPDATE @schema@.jobs_live j SET state = 'READY' FROM due WHERE j.id = due.id
+  RETURNING j.id, j.queue, j.priority, j.serial_group
+)
+SELECT id, queue, priority FROM ready j
+WHERE j.serial_group IS NULL OR NOT EXISTS (` + claimBefore + `) AND NOT EXISTS (
+  SELECT FROM @schema@.job_groups g WHERE g.serial_group = j.serial_group)
+ORDER BY priority, id`
+
+// Due implements jobstore.Sweeper.
+func (s *Store) Due(ctx context.Context, limit int) ([]jobstore.Ref, error) {
+	return s.refs(ctx, "make due jobs ready", dueSQL, limit)
+}
+
+const outboxSQL = `-- warren: outbox
+SELECT id, queue, priority FROM @schema@.jobs_live
+WHERE announce_at <= now() AND state || '' = 'READY' AND available_at <= now()
+ORDER BY announce_at LIMIT $1`
+
+// Outbox implements jobstore.Sweeper. Blocked members of serial groups are listed too: announcing
+// them costs little, and is how they leave the outbox.
+func (s *Store) Outbox(ctx context.Context, limit int) ([]jobstore.Ref, error) {
+	return s.refs(ctx, "list the outbox", outboxSQL, limit)
+}
+
+// announcedSQL leaves rows alone that were put into the outbox again for later, by a consumer
+// that has no handler for them.
+const announcedSQL = `-- warren: announced
+WITH mine AS MATERIALIZED (
+  SELECT j.id FROM unnest($1::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id = w.id
+  WHERE j.announce_at <= now() FOR NO KEY UPDATE OF j SKIP LOCKED
+)
+UPDATE @schema@.jobs_live j SET announce_at = NULL FROM mine WHERE j.id = mine.id`
+
+// Announced implements jobstore.Sweeper.
+func (s *Store) Announced(ctx context.Context, ids []jobstore.ID) error {
+	if err := s.exec(ctx, announcedSQL, ids); err != nil {
+		return wrap(fmt.Sprintf("take %d jobs out of the outbox", len(ids)), err)
+	}
+	return nil
+}
+
+const unannouncedSQL = `-- warren: unannounced
+WITH mine AS MATERIALIZED (
+  SELECT j.id FROM unnest($1::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id = w.id
+  WHERE j.state || '' = 'READY' AND j.announce_at IS NULL FOR NO KEY UPDATE OF j SKIP LOCKED
+)
+UPDATE @schema@.jobs_live j SET announce_at = now() FROM mine WHERE j.id = mine.id`
+
+// Unannounced implements jobstore.Sweeper.
+func (s *Store) Unannounced(ctx context.Context, ids []jobstore.ID) error {
+	if err := s.exec(ctx, unannouncedSQL, ids); err != nil {
+		return wrap(fmt.Sprintf("put %d jobs into the outbox", len(ids)), err)
+	}
+	return nil
+}
+
+const oldestSQL = `-- warren: oldest
+SELECT o.id, b.queue, b.priority
+FROM unnest($1::text[], $2::int[]) AS b(queue, priority) CROSS JOIN LATERAL (
+  SELECT j.id FROM @schema@.jobs_live j
+  WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = b.queue AND j.priority = b.priority AND j.available_at <= now()
+  ORDER BY j.id LIMIT 1
+) o ORDER BY b.priority, o.id`
+
+// Oldest implements jobstore.Sweeper.
+func (s *Store) Oldest(ctx context.Context, bands []jobstore.Band) ([]jobstore.Ref, error) {
+	queues, priorities := make([]string, len(bands)), make([]int32, len(bands))
+	for i, b := range bands {
+		queues[i], priorities[i] = b.Queue, clamp(b.Priority)
+	}
+	return s.refs(ctx, "find the oldest jobs", oldestSQL, queues, priorities)
+}
+
+const readyFromSQL = `-- warren: ready from
+SELECT id, queue, priority FROM @schema@.jobs_live
+WHERE state = 'READY' AND serial_group IS NULL AND queue = $1 AND priority = $2 AND id >= $3 AND available_at <= now()
+ORDER BY id LIMIT $4`
+
+// ReadyFrom implements jobstore.Sweeper.
+func (s *Store) ReadyFrom(ctx context.Context, band jobstore.Band, from jobstore.ID, limit int) ([]jobstore.Ref, error) {
+	return s.refs(ctx, "list ready jobs", readyFromSQL, band.Queue, clamp(band.Priority), from, limit)
+}
+
+const liveBandsSQL = `-- warren: live bands
+SELECT DISTINCT q.queue, p.priority
+FROM @schema@.consumers c CROSS JOIN LATERAL unnest(c.queues) AS q(queue) CROSS JOIN LATERAL unnest(c.priorities) AS p(priority)
+WHERE c.expires_at > clock_timestamp() ORDER BY 1, 2`
+
+// LiveBands implements jobstore.Sweeper.
+func (s *Store) LiveBands(ctx context.Context) ([]jobstore.Band, error) {
+	got, err := gather(ctx, s, liveBandsSQL, func(r pgx.Rows) (b jobstore.Band, err error) {
+		err = r.Scan(&b.Queue, &b.Priority)
+		return b, err
+	})
+	if err != nil {
+		return nil, wrap("list the bands of living consumers", err)
+	}
+	return got, nil
+}
+
+// refs runs a statement that returns id, queue, priority.
+func (s *Store) refs(ctx context.Context, doing, sql string, args ...any) ([]jobstore.Ref, error) {
+	got, err := gather(ctx, s, sql, scanRef, args...)
+	if err != nil {
+		return nil, wrap(doing, err)
+	}
+	return got, nil
+}
+
+func scanRef(r pgx.Rows) (ref jobstore.Ref, err error) {
+	err = r.Scan(&ref.ID, &ref.Queue, &ref.Priority)
+	return ref, err
+}

@@ -1,0 +1,3 @@
+package storetest
+
+func keyTests() []test { return nil }

@@ -1,0 +1,3 @@
+package storetest
+
+func propertyTests() []test { return nil }
