@@ -30,6 +30,12 @@ build: ## Build the programs into bin/
 		$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ "./$$program"; \
 	done
 
+# The demo's servers are private and gone when it ends.
+.PHONY: demo
+demo: build ## The main job for real, on private servers: 400 jobs, two consumers with ranges
+	$(GO) build -o $(TOOLS)/with-servers ./internal/testenv/cmd/with-servers
+	$(TOOLS)/with-servers -- ./examples/demo/demo.sh
+
 # Lint and vet first: they are over in a minute, and what they find makes tests fail in stranger ways.
 .PHONY: test
 test: lint vet race-ready ## Everything that must hold: lint, vet, import arrows, all tests with real servers under -race

@@ -69,7 +69,7 @@ func (c *ClientConfig) validate() error {
 	if c.Registry != nil && c.Registry.err != nil {
 		errs = append(errs, c.Registry.err)
 	}
-	errs = append(errs, checkPriorities(c.Priorities), checkName("default queue", c.DefaultQueue))
+	errs = append(errs, checkPriorities(c.Priorities), checkQueue(c.DefaultQueue))
 	return errors.Join(errs...)
 }
 

@@ -132,7 +132,7 @@ func (c *ConsumerConfig) validate(configured []int) error {
 		}
 	}
 	for _, q := range c.Queues {
-		errs = append(errs, checkName("queue", q))
+		errs = append(errs, checkQueue(q))
 	}
 	return errors.Join(errs...)
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -49,8 +50,7 @@ type Published struct {
 
 // Limits that a job keeps to, here and in warren.enqueue().
 const (
-	maxName     = 128  // bytes of a kind or queue
-	maxKey      = 255  // bytes of an identifier or serial group
+	maxLabel    = 255  // bytes of an identifier, a serial group or a tag
 	maxTags     = 32   // tags of one job
 	maxPriority = 999  // priorities are 0 to 999
 	maxMetadata = 8192 // bytes of encoded metadata
@@ -77,7 +77,7 @@ func (e invalidJob) Unwrap() error        { return e.error }
 // newJob applies defaults and checks everything that can be checked without the database. Its
 // errors name the value and what would be right.
 func (r *rules) newJob(kind string, args any, o PublishOpts) (jobstore.NewJob, error) {
-	if err := checkName("kind", kind); err != nil {
+	if err := checkKind(kind); err != nil {
 		return jobstore.NewJob{}, err
 	}
 	raw, err := encode(args)
@@ -130,7 +130,7 @@ func (r *rules) priority(asked *int, k KindOpts) (int, error) {
 func checkJob(j *jobstore.NewJob) error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	errs = append(errs, checkName("queue", j.Queue), checkKey("serial group", j.SerialGroup), checkKey("identifier", j.Identifier))
+	errs = append(errs, checkQueue(j.Queue), checkLabel("serial group", j.SerialGroup), checkLabel("identifier", j.Identifier))
 	switch j.Mode {
 	case jobstore.Normal:
 	case jobstore.Unique:
@@ -175,7 +175,7 @@ func checkJob(j *jobstore.NewJob) error {
 		bad("%d tags are more than %d", len(j.Tags), maxTags)
 	}
 	for _, tag := range j.Tags {
-		errs = append(errs, checkKey("tag", tag))
+		errs = append(errs, checkLabel("tag", tag))
 		if tag == "" {
 			bad("a tag is empty")
 		}
@@ -183,30 +183,36 @@ func checkJob(j *jobstore.NewJob) error {
 	return errors.Join(errs...)
 }
 
-// checkName keeps kinds and queues to what is safe in broker queue names, metrics and shells.
-func checkName(what, s string) error {
-	switch {
-	case s == "":
-		return fmt.Errorf("the %s is empty", what)
-	case len(s) > maxName:
-		return fmt.Errorf("%s %.40q… has %d bytes; at most %d are allowed", what, s, len(s), maxName)
+// Names of kinds and queues are safe in the broker, in metrics and in shells. warren.enqueue() has
+// the same patterns.
+var (
+	kindPattern  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$`)
+	queuePattern = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$`)
+)
+
+func checkKind(s string) error {
+	if kindPattern.MatchString(s) {
+		return nil
 	}
-	for _, c := range s {
-		if c > unicode.MaxASCII || !(unicode.IsLetter(c) || unicode.IsDigit(c) || strings.ContainsRune("._-:/", c)) {
-			return fmt.Errorf("%s %q contains %q; letters, digits and . _ - : / are allowed", what, s, c)
-		}
-	}
-	return nil
+	return fmt.Errorf("kind %.140q is not a name: use 1 to 128 letters, digits and _ . : / -, beginning with a letter, a digit or _", s)
 }
 
-func checkKey(what, s string) error {
+func checkQueue(s string) error {
+	if queuePattern.MatchString(s) {
+		return nil
+	}
+	return fmt.Errorf("queue %.140q is not a name: use 1 to 100 letters, digits and _ . : -, beginning with a letter, a digit or _", s)
+}
+
+// checkLabel is for identifiers, serial groups and tags, which are anybody's text.
+func checkLabel(what, s string) error {
 	switch {
-	case len(s) > maxKey:
-		return fmt.Errorf("%s %.40q… has %d bytes; at most %d are allowed", what, s, len(s), maxKey)
+	case len(s) > maxLabel:
+		return fmt.Errorf("%s %.40q… has %d bytes; at most %d are allowed", what, s, len(s), maxLabel)
 	case !utf8.ValidString(s):
 		return fmt.Errorf("%s %q is not valid UTF-8", what, s)
-	case strings.ContainsRune(s, 0):
-		return fmt.Errorf("%s %q contains a NUL byte", what, s)
+	case strings.ContainsFunc(s, unicode.IsControl):
+		return fmt.Errorf("%s %q contains a control character", what, s)
 	}
 	return nil
 }

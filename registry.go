@@ -16,7 +16,7 @@ import (
 
 // Args is the typed input of a job: a struct that encodes to JSON and knows its kind.
 type Args interface {
-	// Kind names which handler runs the job: 1 to 128 bytes of letters, digits, and . _ - : /
+	// Kind names which handler runs the job: 1 to 128 letters, digits and _ . : / -
 	Kind() string
 }
 
@@ -113,7 +113,7 @@ func (r *Registry) Raw(kind string, h RawHandler, opts ...KindOpts) {
 	if r.kinds == nil {
 		r.kinds = map[string]registered{}
 	}
-	if err := checkName("kind", kind); err != nil {
+	if err := checkKind(kind); err != nil {
 		r.err = errors.Join(r.err, err)
 	}
 	if _, twice := r.kinds[kind]; twice {

@@ -70,7 +70,7 @@ func Connect(ctx context.Context, cfg *config.Config, opts Options) (*App, error
 		return nil, err
 	}
 	a := &App{Config: cfg, Log: log, opts: opts}
-	url := cfg.DatabaseURL.Reveal()
+	url := string(cfg.DatabaseURL)
 	switch {
 	case url == "":
 		return nil, usageError{errors.New("DATABASE_URL is not set; give it the address of a database, such as postgres://user:password@127.0.0.1:5432/app")}
@@ -101,6 +101,9 @@ func (a *App) firstUse(ctx context.Context) error {
 			return a.Store.Check(ctx)
 		}
 	}
+	if a.Config.Migrate == "never" {
+		return a.Store.Check(ctx)
+	}
 	return a.Migrate(ctx)
 }
 
@@ -128,6 +131,16 @@ func (a *App) settings() (jobstore.Settings, error) {
 	return client.Settings(), nil
 }
 
+// WriteMigrations prints the migrations as SQL, for people who run them with their own tools.
+func WriteMigrations(w io.Writer, cfg *config.Config) error {
+	text, err := postgres.MigrationSQL(cfg.Schema)
+	if err != nil {
+		return usageError{err}
+	}
+	_, err = io.WriteString(w, text)
+	return err
+}
+
 // Close ends the connection to the database and writes out the log.
 func (a *App) Close() {
 	a.Store.Close()
@@ -136,8 +149,8 @@ func (a *App) Close() {
 
 // Broker makes the broker that the configuration names, nil for none. It connects to nothing yet.
 func (a *App) Broker() (broker.Broker, error) {
-	url := a.Config.AMQPURL.Reveal()
-	if url == "" || url == "none" {
+	url := string(a.Config.AMQPURL)
+	if url == "" {
 		return nil, nil //nolint:nilnil // no broker is a configuration like any other
 	}
 	host, err := os.Hostname()
@@ -157,7 +170,7 @@ func (a *App) Broker() (broker.Broker, error) {
 func (a *App) clientConfig(registry *warren.Registry, b broker.Broker) warren.ClientConfig {
 	return warren.ClientConfig{
 		Store: a.Store, Broker: b, Registry: registry, Priorities: a.Config.Priorities,
-		DefaultQueue: a.Config.DefaultQueue, MaxArgs: int(a.Config.MaxArgs), HintSize: a.Config.HintSize, Log: a.Log,
+		DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs, HintSize: a.Config.HintSize, Log: a.Log,
 	}
 }
 

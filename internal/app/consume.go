@@ -38,7 +38,7 @@ func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
 	}
 	consumer, err := warren.NewConsumer(warren.ConsumerConfig{
 		Store: a.Store, Broker: b, Registry: registry, Queues: o.Queues, Take: o.Take,
-		Priorities: a.Config.Priorities, DefaultQueue: a.Config.DefaultQueue, MaxArgs: int(a.Config.MaxArgs),
+		Priorities: a.Config.Priorities, DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs,
 		HintSize: a.Config.HintSize, Concurrency: a.Config.Concurrency, MaxJobs: o.MaxJobs, UntilEmpty: o.UntilEmpty,
 		MaxTime: o.MaxTime, MaxMemory: o.MaxMemory, DrainTimeout: a.Config.DrainTimeout,
 		Retention: a.Config.Retention, Version: a.opts.Version, Log: a.Log,

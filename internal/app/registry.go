@@ -22,14 +22,8 @@ func (a *App) Registry() (*warren.Registry, error) {
 			return nil, usageError{fmt.Errorf("kind %s: %w", name, err)}
 		}
 		opts := warren.KindOpts{
-			Queue: k.Queue, Timeout: k.Timeout, SkipOnRetry: k.GroupOnRetry == config.GroupSkip,
-		}
-		if k.Priority != nil {
-			opts.Priority, opts.HasPriority = *k.Priority, true
-		}
-		opts.MaxAttempts = a.Config.MaxAttempts
-		if k.MaxAttempts != nil {
-			opts.MaxAttempts = *k.MaxAttempts
+			Queue: k.Queue, Priority: k.Priority, HasPriority: true, Timeout: k.Timeout,
+			MaxAttempts: k.MaxAttempts, SkipOnRetry: k.GroupSkip,
 		}
 		if opts.MaxAttempts == 0 {
 			opts.MaxAttempts = warren.Unlimited

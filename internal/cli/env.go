@@ -10,15 +10,16 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/warrenq/warren/broker"
 	"github.com/warrenq/warren/internal/app"
 	"github.com/warrenq/warren/internal/config"
+	"github.com/warrenq/warren/jobstore"
 )
 
 // Env is the world outside of a command, so that tests can give another.
 type Env struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
-	Lookup         func(key string) (string, bool)
 	Environ        func() []string
 	// Second is closed by the second signal.
 	Second chan struct{}
@@ -56,7 +57,7 @@ func (e *Env) load(cmd *cobra.Command) (*config.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := config.Load(config.Sources{Flags: typed, ConfigPath: path, Lookup: e.Lookup, Environ: e.Environ()})
+	cfg, err := config.Load(config.Sources{Flags: typed, ConfigPath: path, Environ: e.Environ()})
 	if err != nil {
 		return nil, usage(err)
 	}
@@ -96,12 +97,13 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
-func parseID(s string) (int64, error) {
-	id, err := config.ParseID(s)
-	if err != nil {
-		return 0, usage(err)
+// parseID reads a job's number as strictly as a hint is read.
+func parseID(s string) (jobstore.ID, error) {
+	ids, err := broker.ParseBody([]byte(s))
+	if err != nil || len(ids) != 1 {
+		return 0, usagef("%q is not the number of a job: digits, not beginning with 0", s)
 	}
-	return id, nil
+	return jobstore.ID(ids[0]), nil
 }
 
 // durationFlag is a flag that also takes days.

@@ -177,7 +177,7 @@ func jobsShowCmd(env *Env) *cobra.Command {
 				return err
 			}
 			defer a.Close()
-			job, err := a.Store.Get(cmd.Context(), jobstore.ID(id))
+			job, err := a.Store.Get(cmd.Context(), id)
 			if err != nil {
 				return err
 			}

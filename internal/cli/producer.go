@@ -309,4 +309,3 @@ func importLines(ctx context.Context, client *warren.Client, in io.Reader, bulk 
 	}
 	return total, flush()
 }
-

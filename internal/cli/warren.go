@@ -45,7 +45,7 @@ func configCmd(env *Env) *cobra.Command {
 			if origin {
 				header = append(header, "ORIGIN")
 			}
-			return printList(env.Stdout, f, cfg.Origins(), header, func(o config.Origin) []string {
+			return printList(env.Stdout, f, cfg.Settings(), header, func(o config.Setting) []string {
 				cells := []string{o.Key, o.Value}
 				if origin {
 					cells = append(cells, o.Origin)

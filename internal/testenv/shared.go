@@ -38,11 +38,20 @@ func Main(m *testing.M, options ...goleak.Option) {
 	goleak.VerifyTestMain(stopAfter{m}, options...)
 }
 
+//nolint:gochecknoglobals // what a TestMain leaves to be done when its tests have ended
+var atExit []func()
+
+// AtExit has Main call f when the tests have ended. It is for TestMain.
+func AtExit(f func()) { atExit = append(atExit, f) }
+
 // stopAfter is a test run that ends with stopping the shared servers.
 type stopAfter struct{ m *testing.M }
 
 func (s stopAfter) Run() int {
 	code := s.m.Run()
+	for _, f := range atExit {
+		f()
+	}
 	if err := shared.stop(); err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, "testenv: stop the shared servers:", err)
 		return max(code, 1)
