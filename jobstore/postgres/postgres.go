@@ -50,6 +50,7 @@ type Store struct {
 	pool   *pool
 	sql    map[string]string // statement as written -> with the schema's name
 	local  bool              // settings travel with each statement, because a pooler drops them at connect
+	pooled bool              // there is a pooler, and no way past it
 	insert *batcher[jobstore.NewJob, jobstore.Inserted]
 }
 
@@ -82,9 +83,10 @@ func Open(ctx context.Context, rawURL string, c Config) (*Store, error) {
 	for _, text := range statements() {
 		s.sql[text] = s.withSchema(text)
 	}
-	if conf, err = s.probe(ctx, conf); err != nil {
+	if conf, err = s.probe(ctx, conf.Copy()); err != nil {
 		return nil, err
 	}
+	s.pooled = s.local && c.DirectURL == ""
 	s.pool = newPool(cmp.Or(c.MaxConns, 8), func(ctx context.Context) (*pgx.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 		defer cancel()

@@ -29,7 +29,7 @@ func (s *Store) channel() string { return s.schema + "_ready" }
 // Listen implements jobstore.Waker, on a connection of its own. It returns when ctx ends or the
 // connection is lost; the caller calls it again after a pause.
 func (s *Store) Listen(ctx context.Context, wake func()) error {
-	if s.local && s.direct.DefaultQueryExecMode == pgx.QueryExecModeCacheDescribe {
+	if s.pooled {
 		return errors.New("there is nothing to listen to behind a transaction pooler; give Config.DirectURL")
 	}
 	connecting, cancel := context.WithTimeout(ctx, connectTimeout)

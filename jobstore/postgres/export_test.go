@@ -1,0 +1,32 @@
+package postgres
+
+import "context"
+
+// What the tests look at from inside.
+
+// Statements returns every statement by its first line, with the schema's name in place.
+func (s *Store) Statements() []string {
+	out := make([]string, 0, len(s.sql))
+	for _, text := range statements() {
+		out = append(out, s.sql[text])
+	}
+	return out
+}
+
+// Texts of the hot statements, for plan tests.
+func (s *Store) ClaimSQL() string     { return s.sql[claimSQL] }
+func (s *Store) ClaimNextSQL() string { return s.sql[claimNextSQL] }
+func (s *Store) RecordSQL() string    { return s.sql[recordSQL] }
+func (s *Store) InsertSQL() string    { return s.sql[insertSQL] }
+
+// Local reports whether settings travel with each statement.
+func (s *Store) Local() bool { return s.local }
+
+// NewBatcher is newBatcher for strings.
+func NewBatcher(run func(context.Context, []string) ([]string, error), flights, limit int) func(context.Context, ...string) ([]string, error) {
+	b := newBatcher(run, flights, limit)
+	return func(ctx context.Context, items ...string) ([]string, error) { return b.do(ctx, items) }
+}
+
+// ErrUnknown is the error of a caller that did not wait for the commit.
+var ErrUnknown = errUnknown
