@@ -17,7 +17,7 @@ const (
 	deafMost = 2 * time.Second
 	// slowLeast and slowMost bound the pause after a refusal that only a person can mend.
 	slowLeast = 5 * time.Second
-	slowMost  = 30 * time.Second
+	slowMost  = 20 * time.Second
 	// attemptsPerSecond is the most that both connections of a process try together.
 	attemptsPerSecond = 2
 )

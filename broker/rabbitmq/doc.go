@@ -58,7 +58,7 @@
 //   - The broker stops reading from a connection that publishes while an alarm is on, and says so
 //     late or never. Nothing that must go on during an alarm uses the publish connection.
 //   - What the broker refuses (403, 404, 405, 406, 530, certificates) is asked for again after
-//     5 s, then 10, 20, 30. All else is tried again after 100 ms … 15 s, and while the port is
+//     5 s, then 10, then every 20. All else is tried again after 100 ms … 15 s, and while the port is
 //     closed 100 ms … 2 s, so that a broker that has restarted is used soon. Both connections
 //     together make two attempts in any second, whatever happens.
 //   - A queue's type is decided by whoever declares it first; everybody else warns and uses it.

@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"time"
 
@@ -37,9 +38,13 @@ type poison struct {
 	count *counters
 	queue Queue
 
-	mu   sync.Mutex
-	list []bad
-	wake chan struct{}
+	mu    sync.Mutex
+	list  []bad
+	told  time.Time // when the last copy was logged
+	quiet int       // copies since then that were not
+	wake  chan struct{}
+
+	hopeless bool // nothing could be copied lately: one try each until one succeeds; only run uses it
 }
 
 func (p *poison) add(b bad) {
@@ -84,14 +89,31 @@ func (p *poison) once(ctx context.Context) (again bool) {
 			}
 		}
 		errs := p.pub.send(ctx, ms)
+		if ctx.Err() != nil { // what is not acked by then comes again after the restart
+			return false
+		}
 		var retry []bad
+		dropped := 0
 		for i, b := range batch {
 			b.tries++
-			if errs[i] != nil && b.tries < poisonTries && b.at.flow.holds(b.at.tag) {
+			switch {
+			case errs[i] == nil:
+				p.tell(b)
+				p.hopeless = false
+			case !p.hopeless && b.tries < poisonTries && b.at.flow.holds(b.at.tag):
 				retry = append(retry, b)
 				continue
+			default:
+				if dropped++; dropped == 1 {
+					p.tellDropped(b, errs[i])
+				}
 			}
-			p.done(b, errs[i])
+			// When this fails the session is over and the message comes again.
+			_ = b.at.flow.ack([]uint64{b.at.tag})
+		}
+		p.hopeless = p.hopeless || dropped > 0
+		if dropped > 1 {
+			p.log.Error("more messages that are no hints were dropped", zap.Int("count", dropped-1))
 		}
 		if len(retry) > 0 {
 			p.mu.Lock()
@@ -118,17 +140,24 @@ func (p *poison) next() []bad {
 	return batch
 }
 
-// done settles one. What could not be copied is in the log instead, so that it is not gone
-// without a trace; keeping it would let rubbish fill the prefetch and stop the band.
-func (p *poison) done(b bad, err error) {
-	if err != nil {
-		p.log.Error("a message that is no hint could not be copied to the poison queue and is dropped",
-			zap.String("queue", b.at.flow.queue), zap.NamedError("reason", b.reason),
-			zap.ByteString("body", b.body[:min(len(b.body), poisonLogged)]), zap.Error(err))
-	} else {
-		p.log.Warn("a message that is no hint was moved to the poison queue",
-			zap.String("queue", b.at.flow.queue), zap.NamedError("reason", b.reason), zap.String("poison", p.queue.Name))
+// tellDropped logs one that could not be copied, so that it is not gone without a trace. Keeping
+// it would let rubbish fill the prefetch and stop the band.
+func (p *poison) tellDropped(b bad, err error) {
+	p.log.Error("a message that is no hint could not be copied to the poison queue and is dropped",
+		zap.String("queue", b.at.flow.queue), zap.NamedError("reason", b.reason), zap.Int("bytes", len(b.body)),
+		zap.String("body", strconv.Quote(string(b.body[:min(len(b.body), poisonLogged)]))), zap.Error(err))
+}
+
+// tell logs a copy, at most one a second: a flood of rubbish is no flood of lines.
+func (p *poison) tell(b bad) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.told) < time.Second {
+		p.quiet++
+		return
 	}
-	// When this fails the session is over and the message comes again.
-	_ = b.at.flow.ack([]uint64{b.at.tag})
+	p.log.Warn("a message that is no hint was moved to the poison queue",
+		zap.String("queue", b.at.flow.queue), zap.NamedError("reason", b.reason),
+		zap.String("poison", p.queue.Name), zap.Int("and_before_that", p.quiet))
+	p.told, p.quiet = time.Now(), 0
 }

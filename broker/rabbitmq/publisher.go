@@ -19,6 +19,13 @@ const window = 1000
 // errUnroutable is a hint that the broker confirmed and returned: no queue took it.
 var errUnroutable = errors.New("no queue is bound for it")
 
+// errNack is a hint that the broker did not take: a quorum queue between two leaders, or one that
+// a policy keeps short.
+var errNack = errors.New("the broker did not accept it (nack)")
+
+// nackPause is how long before a hint is sent again that was not accepted.
+const nackPause = 100 * time.Millisecond
+
 // errChannel is a hint whose confirm was lost with its channel.
 var errChannel = errors.New("the channel was closed before the confirm")
 
@@ -70,6 +77,9 @@ func (p *publisher) sendWindow(ctx context.Context, ms []message, errs []error) 
 			}
 		}
 		todo = again
+		if len(todo) > 0 && errors.Is(errs[todo[0]], errNack) && pause(ctx, nackPause) != nil {
+			break
+		}
 	}
 	for i, err := range errs {
 		if errors.Is(err, errUnroutable) { // although its queue was declared and bound just now
@@ -84,9 +94,9 @@ func (p *publisher) sendWindow(ctx context.Context, ms []message, errs []error) 
 	}
 }
 
-// worthAgain reports whether declaring what is missing and sending again can help.
+// worthAgain reports whether declaring what is missing, or a moment, and sending again can help.
 func worthAgain(err error) bool {
-	return errors.Is(err, errUnroutable) || errors.Is(err, errChannel) && replied(err, amqp.NotFound)
+	return errors.Is(err, errUnroutable) || errors.Is(err, errNack) || errors.Is(err, errChannel) && replied(err, amqp.NotFound)
 }
 
 // attempt sends the messages with the indexes todo once and sets their errors.
@@ -317,7 +327,7 @@ func (p *pubChannel) wait(ctx context.Context, c *amqp.DeferredConfirmation) err
 	case p.ch.IsClosed():
 		return p.closed(ctx)
 	default:
-		return errors.New("the broker did not accept it (nack)")
+		return errNack
 	}
 }
 

@@ -2,6 +2,7 @@ package rabbitmq
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -18,6 +19,14 @@ type lane struct {
 	tries int       // failures in a row
 	since time.Time // of the current consumer
 	again time.Time // not before; zero = now
+}
+
+// calm makes the next failure the first one again if there was no reason to complain for a while.
+func (l *lane) calm() {
+	if !l.since.IsZero() && time.Since(l.since) > steadyAfter {
+		l.tries = 0
+	}
+	l.since = time.Time{}
 }
 
 // serve keeps the bands of s flowing on sess until the session ends or s is closed. It is the
@@ -141,7 +150,9 @@ func (s *subscription) lost(sess *session, l *lane) {
 	select {
 	case <-sess.done: // then it closed with the connection
 	default:
-		s.failed(sess, l, f.why())
+		// The broker closes a channel that has worked when a delivery waits too long for its ack
+		// (406, like other arguments). Whether anything has to be configured shows the next start.
+		s.failed(sess, l, fmt.Errorf("%w: %w", broker.ErrUnavailable, f.why()))
 	}
 }
 
@@ -150,9 +161,7 @@ func (s *subscription) lost(sess *session, l *lane) {
 func (s *subscription) deleted(sess *session, l *lane) {
 	l.flow.pumped = nil
 	sess.topo.forget(l.queue)
-	if time.Since(l.since) > steadyAfter {
-		l.tries = 0
-	}
+	l.calm()
 	l.again = time.Now().Add(backoff(l.tries, backoffMost))
 	l.tries++
 	s.b.cfg.Log.Warn("the broker has ended a consumer, its queue was deleted or has moved; making it again",
@@ -167,6 +176,7 @@ func (s *subscription) failed(sess *session, l *lane, err error) {
 	}
 	sess.topo.forget(l.queue)
 	err = classify(err)
+	l.calm()
 	delay := backoff(l.tries, backoffMost)
 	if isConfig(err) {
 		delay = slowDelay(l.tries)

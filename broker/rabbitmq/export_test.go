@@ -1,0 +1,14 @@
+package rabbitmq
+
+import "github.com/warrenq/warren/broker"
+
+// Arrived counts what has arrived at s and was not taken.
+func Arrived(s broker.Subscription) int {
+	sub := s.(*subscription)
+	sub.mu.Lock()
+	defer sub.mu.Unlock()
+	return len(sub.inbox.items)
+}
+
+// Tag is the number of a delivery on its channel.
+func Tag(d broker.Delivery) uint64 { return d.Settle.(receipt).tag }
