@@ -75,7 +75,7 @@ func Connect(ctx context.Context, cfg *config.Config, opts Options) (*App, error
 	case url == "":
 		return nil, usageError{errors.New("DATABASE_URL is not set; give it the address of a database, such as postgres://user:password@127.0.0.1:5432/app")}
 	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
-		store, err := postgres.Open(ctx, url, postgres.Config{Schema: cfg.Schema, Log: log})
+		store, err := postgres.Open(ctx, url, postgres.Config{Schema: cfg.Schema, Log: a.serverLog()})
 		if errors.Is(err, jobstore.ErrInvalid) {
 			return nil, usageError{err}
 		}
@@ -88,6 +88,15 @@ func Connect(ctx context.Context, cfg *config.Config, opts Options) (*App, error
 		return nil, usageError{fmt.Errorf("DATABASE_URL begins with %.20q; it must be postgres://user:password@host:port/database", scheme)}
 	}
 	return a, nil
+}
+
+// serverLog gets warnings about the database's settings. Only consumers pass them on: a command that
+// a person types would repeat them every time.
+func (a *App) serverLog() *zap.Logger {
+	if a.opts.Role != "consumer" {
+		return zap.NewNop()
+	}
+	return a.Log
 }
 
 // firstUse makes the schema where there is none, and otherwise checks that it fits.

@@ -57,7 +57,7 @@ func (f *filterFlags) add(cmd *cobra.Command) {
 	fl.StringArrayVar(&f.tags, "tag", nil, "a tag that the job has; may be repeated")
 	fl.StringArrayVar(&f.where, "where", nil, "a value inside the args: args.to=a@example.com; may be repeated")
 	fl.Var(&f.older, "older", "published at least this long ago")
-	fl.IntVar(&f.limit, "limit", 100, "at most so many jobs, the newest")
+	fl.IntVar(&f.limit, "limit", 100, "at most so many jobs, in the order of their numbers")
 }
 
 func (f *filterFlags) filter(cfg *config.Config) (jobstore.Filter, error) {

@@ -73,39 +73,54 @@ func newWorld(t *testing.T, dsn, amqp string) *world {
 }
 
 // sql runs a statement on a connection of the test's own and returns the first column of the
-// first row as text.
+// first row as text. A connection that broke, because the test restarted the server, is made anew.
 func (w *world) sql(t *testing.T, query string, args ...any) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	for {
+		out, err := w.trySQL(ctx, t, query, args...)
+		if err == nil {
+			return out
+		}
+		if w.conn != nil && !w.conn.IsClosed() {
+			t.Fatalf("%s: %v", query, err)
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			t.Fatalf("%s: %v", query, err)
+		}
+	}
+}
+
+func (w *world) trySQL(ctx context.Context, t *testing.T, query string, args ...any) (string, error) {
+	t.Helper()
 	if w.conn == nil || w.conn.IsClosed() {
 		conn, err := pgx.Connect(ctx, w.dsn)
 		if err != nil {
-			t.Fatalf("connect: %v", err)
+			return "", err
 		}
 		w.conn = conn
 		t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	}
 	rows, err := w.conn.Query(ctx, query, args...)
 	if err != nil {
-		t.Fatalf("%s: %v", query, err)
+		return "", err
 	}
 	defer rows.Close()
 	out := ""
 	if rows.Next() {
 		values, err := rows.Values()
 		if err != nil {
-			t.Fatal(err)
+			return "", err
 		}
 		if len(values) > 0 && values[0] != nil {
 			out = fmt.Sprint(values[0])
 		}
 	}
 	rows.Close()
-	if err := rows.Err(); err != nil {
-		t.Fatalf("%s: %v", query, err)
-	}
-	return out
+	return out, rows.Err()
 }
 
 // result is what a finished command said.
