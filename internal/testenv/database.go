@@ -21,6 +21,10 @@ func Postgres(tb testing.TB) string {
 	if err != nil {
 		tb.Fatalf("a PostgreSQL server for tests: %v", err)
 	}
+	dsn, err := url.Parse(admin)
+	if err != nil || !strings.HasPrefix(dsn.Scheme, "postgres") {
+		tb.Fatalf("%s must be a URL, postgres://USER@HOST:PORT/DATABASE (%v)", EnvDatabaseURL, err)
+	}
 	name := uniqueName(tb)
 	if err := createDatabase(tb.Context(), admin, name); err != nil {
 		tb.Fatal(err)
@@ -32,10 +36,6 @@ func Postgres(tb testing.TB) string {
 			tb.Error(err)
 		}
 	})
-	dsn, err := url.Parse(admin)
-	if err != nil {
-		tb.Fatalf("%s is no URL: %v", EnvDatabaseURL, err)
-	}
 	dsn.Path = "/" + name
 	return dsn.String()
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -19,6 +20,9 @@ const (
 	// installPatience bounds the installation: a slow mirror counts, not this machine.
 	installPatience = 10 * time.Minute
 )
+
+// serverPackages are Debian's names for what this package starts.
+func serverPackages() []string { return []string{"postgresql", "rabbitmq-server", "pgbouncer"} }
 
 // installPackages installs the servers on Debian as root, without having any service started.
 func installPackages(ctx context.Context) error {
@@ -36,11 +40,13 @@ func installPackages(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	// A minute of silence would look like a test that hangs.
+	_, _ = fmt.Fprintln(os.Stderr, "testenv: installing the packages", strings.Join(serverPackages(), ", "))
 	restore, err := forbidServices(policyFile)
 	if err != nil {
 		return err
 	}
-	return errors.Join(aptInstall(ctx, "postgresql", "rabbitmq-server", "pgbouncer"), restore())
+	return errors.Join(aptInstall(ctx, serverPackages()...), restore())
 }
 
 // lockInstallation waits until no other process installs.

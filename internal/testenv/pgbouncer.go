@@ -18,8 +18,9 @@ import (
 const poolSize = 4
 
 // NewPgBouncer starts a pooler in transaction mode before the database of upstream, a DSN, and
-// returns the DSN of the same database through it. Everything else is as pgbouncer comes: startup
-// options are refused, statements cannot be prepared for a session. It is stopped at the test's end.
+// returns the DSN of the same database through it. It is as strict as pgbouncer comes: startup
+// options are refused, statements cannot be prepared for a session. Only a database that was away is
+// tried again after one second instead of 15. It is stopped at the test's end.
 func NewPgBouncer(tb testing.TB, upstream string) string {
 	tb.Helper()
 	needServers(tb, "pgbouncer")
@@ -46,16 +47,16 @@ type pooler struct {
 }
 
 func startPooler(ctx context.Context, upstream string) (*pooler, string, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	target, err := pgx.ParseConfig(upstream)
 	if err != nil {
 		return nil, "", fmt.Errorf("the DSN to pool: %w", err)
 	}
-	bin, err := pgbouncerBinary(ctx)
+	bin, err := pgbouncerBinary(ctx) // may install packages, which has a patience of its own
 	if err != nil {
 		return nil, "", err
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	p := &pooler{}
 	if p.home, err = newDir("pgbouncer"); err != nil {
 		return nil, "", err
@@ -95,6 +96,7 @@ auth_file = %s
 pool_mode = transaction
 default_pool_size = %d
 max_client_conn = 500
+server_login_retry = 1
 `, target.Host, target.Port, p.port.number, p.home.join("users"), poolSize)
 	if err := errors.Join(
 		p.home.write("pgbouncer.ini", ini, 0o600), own(p.home.join("pgbouncer.ini"), as),

@@ -9,7 +9,7 @@ import (
 const (
 	// patience bounds every wait for a server. It is generous because a noisy machine may be ten
 	// times slower than a quiet one, and it is only reached when something is broken.
-	patience = 120 * time.Second
+	patience = 180 * time.Second
 	// pollEvery is how often a wait looks again.
 	pollEvery = 25 * time.Millisecond
 )

@@ -26,7 +26,7 @@ type port struct {
 func reservePort() (*port, error) {
 	var last error
 	for range 200 {
-		number := firstPort + rand.IntN(lastPort-firstPort+1) //nolint:gosec // not a secret
+		number := firstPort + rand.IntN(lastPort-firstPort+1)
 		claim, err := claimPort(number)
 		if err != nil {
 			last = err

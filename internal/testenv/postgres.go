@@ -124,12 +124,12 @@ type postgresCore struct {
 
 // startPostgres makes a cluster and starts it.
 func startPostgres(ctx context.Context, settings map[string]string) (*postgresCore, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	bin, err := postgresBinaries(ctx)
+	bin, err := postgresBinaries(ctx) // may install packages, which has a patience of its own
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	as, err := serverUser()
 	if err != nil {
 		return nil, err
@@ -263,7 +263,7 @@ func (p *postgresCore) kill(ctx context.Context) error {
 	if !p.proc.alive() {
 		return fmt.Errorf("%s is not running", p.proc.label())
 	}
-	if err := p.proc.signal(syscall.SIGSTOP); err != nil { // no new children from here on
+	if err := p.proc.freeze(ctx); err != nil { // no new children from here on
 		return err
 	}
 	children, err := childrenOf(p.proc.pid)
@@ -294,19 +294,29 @@ func (p *postgresCore) stop(ctx context.Context) error {
 }
 
 // freeze stops the postmaster first, so that no child is missed.
-func (p *postgresCore) freeze(context.Context) error {
-	if err := p.proc.signal(syscall.SIGSTOP); err != nil {
+func (p *postgresCore) freeze(ctx context.Context) error {
+	if err := p.proc.freeze(ctx); err != nil {
 		return err
 	}
 	children, err := childrenOf(p.proc.pid)
 	if err != nil {
 		return err
 	}
+	p.frozen = children
 	for _, child := range children {
 		_ = syscall.Kill(child.pid, syscall.SIGSTOP) // an error means it has just ended
 	}
-	p.frozen = children
-	return nil
+	return poll(ctx, p.proc.done, func(context.Context) error {
+		for _, child := range children {
+			if !child.running() {
+				continue
+			}
+			if err := standsStill(child.pid); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (p *postgresCore) thaw(context.Context) error {

@@ -73,6 +73,15 @@ func (p *process) signal(sig syscall.Signal) error {
 	return nil
 }
 
+// freeze stops the process without ending it, and returns when its last thread stands still: the
+// signal is only sent when kill(2) returns, and a server with many threads still answers for a while.
+func (p *process) freeze(ctx context.Context) error {
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	return poll(ctx, p.done, func(context.Context) error { return standsStill(p.pid) })
+}
+
 // kill ends the process at once (SIGKILL, which a stopped one gets too) and waits until it is gone.
 func (p *process) kill(ctx context.Context) error {
 	if !p.alive() {
@@ -119,7 +128,31 @@ type status struct {
 
 // readStatus reads /proc/PID/stat.
 func readStatus(pid int) (status, error) {
-	text, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	return parseStatus(pid, filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+}
+
+// standsStill is an error while a thread of the process has not stopped.
+func standsStill(pid int) error {
+	threads, err := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "stat"))
+	if err != nil || len(threads) == 0 {
+		return errors.Join(fmt.Errorf("process %d has no threads in /proc", pid), err)
+	}
+	for _, thread := range threads {
+		switch s, err := parseStatus(pid, thread); {
+		case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ESRCH):
+			continue // that thread has ended
+		case err != nil:
+			return err
+		case s.state != "T" && s.state != "Z":
+			return fmt.Errorf("process %d has not stopped: %s says %s", pid, thread, s.state)
+		}
+	}
+	return nil
+}
+
+// parseStatus reads a stat file of a process or of one of its threads.
+func parseStatus(pid int, path string) (status, error) {
+	text, err := os.ReadFile(path)
 	if err != nil {
 		return status{}, err
 	}

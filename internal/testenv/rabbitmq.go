@@ -81,7 +81,7 @@ func (s *RabbitServer) Wipe() { s.must("wipe RabbitMQ", (*rabbitCore).wipe) }
 
 // Freeze stops the node without ending it: connections stay open and silent.
 func (s *RabbitServer) Freeze() {
-	s.must("freeze RabbitMQ", func(r *rabbitCore, _ context.Context) error { return r.proc.signal(syscall.SIGSTOP) })
+	s.must("freeze RabbitMQ", func(r *rabbitCore, ctx context.Context) error { return r.proc.freeze(ctx) })
 }
 
 // Thaw undoes Freeze.
@@ -126,12 +126,12 @@ type rabbitCore struct {
 
 // startRabbit makes a node and starts it.
 func startRabbit(ctx context.Context) (*rabbitCore, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	bin, epmd, err := rabbitBinaries(ctx)
+	bin, epmd, err := rabbitBinaries(ctx) // may install packages, which has a patience of its own
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	r := &rabbitCore{bin: bin, epmdBin: epmd}
 	if r.home, err = newDir("rabbitmq"); err != nil {
 		return nil, err
