@@ -17,6 +17,7 @@ import (
 // Recorder is what the completer needs of a store.
 type Recorder interface {
 	Record(ctx context.Context, by jobstore.HolderID, done []jobstore.Outcome) (jobstore.Recorded, error)
+	worker.Returner
 }
 
 // Config is what a Completer needs.
@@ -33,7 +34,10 @@ type Config struct {
 	// Flush is how long the last outcomes may take once the completer was asked to stop, against
 	// a database that does not answer. Default 10 s; what is not recorded by then is rescued.
 	Flush time.Duration
-	Log   *zap.Logger
+	// Call is how long one statement may take. Default 5 s, a little more than the database itself
+	// allows: a connection into a black hole must not hold a flight for minutes.
+	Call time.Duration
+	Log  *zap.Logger
 }
 
 type entry struct {
@@ -46,6 +50,7 @@ type entry struct {
 type Completer struct {
 	cfg   Config
 	queue chan entry
+	back  *worker.Returns
 }
 
 // New prepares a completer; Run does the work.
@@ -59,7 +64,13 @@ func New(cfg Config) *Completer {
 	if cfg.Flush <= 0 {
 		cfg.Flush = 10 * time.Second
 	}
-	return &Completer{cfg: cfg, queue: make(chan entry, 2*cfg.Batch)}
+	if cfg.Call <= 0 {
+		cfg.Call = 5 * time.Second
+	}
+	return &Completer{
+		cfg: cfg, queue: make(chan entry, 2*cfg.Batch),
+		back: worker.NewReturns(cfg.Store, cfg.Released, cfg.Log),
+	}
 }
 
 // Complete takes over an outcome. It blocks while too many wait, which is what slows the slots
@@ -75,11 +86,16 @@ func (c *Completer) Run(ctx context.Context) error {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(c.cfg.Flush, cancel) })
 	defer stop()
-	var flights sync.WaitGroup
+	returning, endReturning := context.WithCancel(flush)
+	defer endReturning()
+	var flights, back sync.WaitGroup
 	for range c.cfg.Flights {
 		flights.Go(func() { c.loop(ctx, flush) })
 	}
+	back.Go(func() { c.back.Run(returning) })
 	flights.Wait()
+	endReturning()
+	back.Wait()
 	return nil
 }
 
@@ -101,7 +117,7 @@ func (c *Completer) loop(ctx, flush context.Context) {
 	}
 }
 
-// gather takes what waits behind first, as long as it belongs to the same term.
+// gather takes what waits behind first.
 func (c *Completer) gather(first entry) []entry {
 	batch := []entry{first}
 	for len(batch) < c.cfg.Batch {
@@ -129,19 +145,19 @@ func (c *Completer) record(ctx context.Context, batch []entry) {
 }
 
 // recordUnder repeats until the database has answered or the term is over: recording the same
-// outcome twice is the same as once, so a lost reply is no problem.
+// outcome twice is the same as once, so a lost reply is no problem. When the term is over the jobs
+// are handed back, which changes nothing for those whose outcome did arrive.
 func (c *Completer) recordUnder(ctx context.Context, term *worker.Term, batch []entry) {
 	outs := make([]jobstore.Outcome, len(batch))
-	ids := make([]jobstore.ID, len(batch))
 	for i, e := range batch {
-		outs[i], ids[i] = e.out, e.out.ID
+		outs[i] = e.out
 	}
-	defer term.Drop(ids...)
 	for pause := 50 * time.Millisecond; term.Alive() && ctx.Err() == nil; pause = min(2*pause, 2*time.Second) {
-		recorded, err := c.cfg.Store.Record(ctx, term.Holder, outs)
+		recorded, err := c.call(ctx, term.Holder, outs)
 		switch {
 		case err == nil:
-			c.fenced(recorded.Fenced)
+			drop(term, outs)
+			c.fenced(len(recorded.Fenced))
 			if len(recorded.Released) > 0 {
 				c.cfg.Released(recorded.Released)
 			}
@@ -155,7 +171,25 @@ func (c *Completer) recordUnder(ctx context.Context, term *worker.Term, batch []
 			break
 		}
 	}
-	c.fenced(ids)
+	leases := make(map[jobstore.ID]int64, len(outs))
+	for _, o := range outs {
+		leases[o.ID] = o.LeaseNo
+	}
+	c.back.Add(term.Holder, leases)
+	drop(term, outs)
+	c.fenced(len(outs))
+}
+
+func (c *Completer) call(ctx context.Context, by jobstore.HolderID, outs []jobstore.Outcome) (jobstore.Recorded, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.Call)
+	defer cancel()
+	return c.cfg.Store.Record(ctx, by, outs)
+}
+
+func drop(term *worker.Term, outs []jobstore.Outcome) {
+	for _, o := range outs {
+		term.Drop(o.ID, o.LeaseNo)
+	}
 }
 
 // isolate finds the outcome that the database refuses for its content, so that its neighbours are
@@ -170,6 +204,7 @@ func (c *Completer) isolate(ctx context.Context, term *worker.Term, batch []entr
 	e := batch[0]
 	if e.out.Output == nil && e.out.Metadata == nil && e.out.Memory == nil && e.out.Error == refusedText {
 		c.cfg.Log.Error("the database refuses an outcome", zap.Int64("job_id", int64(e.out.ID)), zap.Error(err))
+		drop(term, []jobstore.Outcome{e.out})
 		return
 	}
 	c.cfg.Log.Warn("the database refuses what a job left behind; recording its outcome without it",
@@ -180,12 +215,12 @@ func (c *Completer) isolate(ctx context.Context, term *worker.Term, batch []entr
 
 const refusedText = "what this attempt left behind (error text, output or metadata) could not be stored"
 
-func (c *Completer) fenced(ids []jobstore.ID) {
-	if len(ids) == 0 {
+func (c *Completer) fenced(n int) {
+	if n == 0 {
 		return
 	}
 	if c.cfg.Fenced != nil {
-		c.cfg.Fenced(len(ids))
+		c.cfg.Fenced(n)
 	}
-	c.cfg.Log.Info("outcomes changed nothing because their lease had ended", zap.Int("outcomes", len(ids)))
+	c.cfg.Log.Info("outcomes changed nothing because their lease had ended", zap.Int("outcomes", n))
 }

@@ -46,29 +46,42 @@ func NewBrokeredFeed(cfg BrokeredConfig) *BrokeredFeed {
 // Next waits for work.
 func (f *BrokeredFeed) Next(ctx context.Context) (worker.Work, error) { return f.hand.next(ctx) }
 
-// Run feeds until ctx ends; then it stops the flow, and hands back what no slot has taken.
+// Drain says that nobody calls Next any more.
+func (f *BrokeredFeed) Drain() { f.hand.drain() }
+
+// Run feeds until ctx ends or the pool drains; then it stops the flow, and hands back what no
+// slot has taken. It returns when ctx ends.
 func (f *BrokeredFeed) Run(ctx context.Context) error {
-	defer f.end(ctx)
+	taking, cancel := f.hand.taking(ctx)
+	defer cancel()
+	f.feed(taking)
+	f.end(ctx)
+	<-ctx.Done()
+	return nil
+}
+
+func (f *BrokeredFeed) feed(ctx context.Context) {
 	for ctx.Err() == nil {
 		f.claiming.settleDoubt(ctx)
 		if f.hand.spent() {
 			f.offerHeld(ctx)
 			<-ctx.Done()
-			return nil
+			return
 		}
 		room := f.hand.room()
 		if room == 0 {
-			f.awaitRoom(ctx)
+			if awaitRoom(ctx, f.hand, f.claiming.cfg.HandBack) {
+				f.offerHeld(ctx)
+			}
 			continue
 		}
 		if !f.gather(ctx) {
 			continue
 		}
 		if err := f.claim(ctx, room); err != nil {
-			return nil //nolint:nilerr // the claim only gives up because ctx ended
+			return // the claim only gives up because ctx ended
 		}
 	}
-	return nil
 }
 
 // gather brings what has arrived into the heap, waiting for a first hint if there is none. It
@@ -122,15 +135,16 @@ func (f *BrokeredFeed) pull() {
 // claim takes up to room numbers, best priority first, through one claim, and acks the hints that
 // are used up.
 func (f *BrokeredFeed) claim(ctx context.Context, room int) error {
-	ids, used := f.held.take(room)
+	ids, parts := f.held.take(room)
 	began := time.Now()
 	works, err := f.claiming.byNumber(ctx, ids)
 	if err != nil {
-		// Not settled: the broker offers these hints again when the subscription closes.
+		// They went through no claim: they are offered to others, with the rest of their hints.
+		f.held.untake(parts)
 		return err
 	}
 	f.hand.claimed(time.Since(began))
-	f.ack(used)
+	f.ack(usedUp(parts))
 	f.hand.put(works)
 	return nil
 }
@@ -144,15 +158,6 @@ func (f *BrokeredFeed) ack(used []broker.Delivery) {
 	}
 }
 
-// awaitRoom waits for a free slot; after 250 ms without one it lets others have what is held here.
-func (f *BrokeredFeed) awaitRoom(ctx context.Context) {
-	_, before := f.hand.idle()
-	awaitRoom(ctx, f.hand, f.claiming.cfg.HandBack)
-	if _, now := f.hand.idle(); now == before && f.hand.room() == 0 && ctx.Err() == nil {
-		f.offerHeld(ctx)
-	}
-}
-
 // offerHeld hands the numbers that are held here to whoever is free.
 func (f *BrokeredFeed) offerHeld(ctx context.Context) {
 	if !f.paused {
@@ -163,23 +168,20 @@ func (f *BrokeredFeed) offerHeld(ctx context.Context) {
 		f.paused = true
 		f.pull()
 	}
-	hints, deliveries := f.held.remainder()
+	hints := f.held.remainder()
 	if len(hints) == 0 {
 		return
 	}
-	var confirmed []broker.Delivery
 	errs := f.cfg.Publisher.Publish(ctx, hints)
-	for i, d := range deliveries {
-		if errs == nil || errs[i] == nil {
-			confirmed = append(confirmed, d)
-		}
+	if errs == nil {
+		errs = make([]error, len(hints))
 	}
+	confirmed := f.held.clear(func(i int) bool { return errs[i] == nil })
 	f.ack(confirmed)
-	// What was not confirmed is still held, unsettled, by its session. It is forgotten here: either
-	// the session is dead and the broker sends it again, or closing the subscription returns it.
-	f.held.clear()
-	if len(confirmed) < len(deliveries) {
-		f.trouble(ctx, "cannot hand hints back", errors.Join(firstOf(errs)))
+	if len(confirmed) < len(hints) {
+		// The rest stays held, for a slot that becomes free or for the next offer: unsettled and
+		// forgotten it would take up the prefetch of its band for as long as this process lives.
+		f.trouble(ctx, "cannot hand hints back", firstOf(errs))
 	}
 }
 
@@ -249,31 +251,73 @@ func (h *holdings) add(d broker.Delivery) {
 	heap.Push(h, &holding{delivery: d, seq: h.seq})
 }
 
-// take returns up to n numbers, and the deliveries whose last number is among them.
-func (h *holdings) take(n int) (ids []jobstore.ID, used []broker.Delivery) {
+// part is what one hint gave to a claim: its numbers from one place on.
+type part struct {
+	of   *holding
+	from int
+}
+
+// take returns up to n numbers and the hints they are from.
+func (h *holdings) take(n int) (ids []jobstore.ID, parts []part) {
 	for n > 0 && len(h.items) > 0 {
 		top := h.items[0]
 		m := min(n, len(top.delivery.Numbers)-top.next)
 		for _, number := range top.delivery.Numbers[top.next : top.next+m] {
 			ids = append(ids, jobstore.ID(number))
 		}
+		parts = append(parts, part{of: top, from: top.next})
 		top.next += m
 		n -= m
-		if top.next == len(top.delivery.Numbers) {
-			used = append(used, top.delivery)
+		if top.usedUp() {
 			heap.Pop(h)
 		}
 	}
-	return ids, used
+	return ids, parts
+}
+
+// untake undoes take.
+func (h *holdings) untake(parts []part) {
+	for _, p := range parts {
+		if p.of.usedUp() {
+			heap.Push(h, p.of)
+		}
+		p.of.next = p.from
+	}
+}
+
+func (i *holding) usedUp() bool { return i.next == len(i.delivery.Numbers) }
+
+// usedUp returns the deliveries whose last number is among the parts.
+func usedUp(parts []part) []broker.Delivery {
+	var used []broker.Delivery
+	for _, p := range parts {
+		if p.of.usedUp() {
+			used = append(used, p.of.delivery)
+		}
+	}
+	return used
 }
 
 // remainder returns, for each hint held, a hint with the numbers that are left of it.
-func (h *holdings) remainder() (hints []broker.Hint, deliveries []broker.Delivery) {
+func (h *holdings) remainder() (hints []broker.Hint) {
 	for _, item := range h.items {
 		hints = append(hints, broker.Hint{Band: item.delivery.Band, Numbers: item.delivery.Numbers[item.next:]})
-		deliveries = append(deliveries, item.delivery)
 	}
-	return hints, deliveries
+	return hints
 }
 
-func (h *holdings) clear() { h.items = nil }
+// clear removes the hints for which gone says so, by their place in remainder, and returns them.
+func (h *holdings) clear(gone func(i int) bool) []broker.Delivery {
+	var out []broker.Delivery
+	var kept []*holding
+	for i, item := range h.items {
+		if gone(i) {
+			out = append(out, item.delivery)
+		} else {
+			kept = append(kept, item)
+		}
+	}
+	h.items = kept
+	heap.Init(h)
+	return out
+}

@@ -63,7 +63,7 @@ func newClaiming(cfg ClaimConfig) claiming {
 func (c *claiming) claim(ctx context.Context, call func(ctx context.Context, by jobstore.Claimant) ([]jobstore.Lease, error)) ([]worker.Work, error) {
 	var last *worker.Term
 	by := c.cfg.Self
-	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
 		term, err := c.cfg.Terms.Term(ctx)
 		if err != nil {
 			return nil, err
@@ -90,9 +90,14 @@ func (c *claiming) claim(ctx context.Context, call func(ctx context.Context, by 
 }
 
 func (c *claiming) once(ctx context.Context, by jobstore.Claimant, call func(ctx context.Context, by jobstore.Claimant) ([]jobstore.Lease, error)) ([]jobstore.Lease, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.cfg.StatementTimeout+2*time.Second)
+	ctx, cancel := c.bound(context.WithoutCancel(ctx))
 	defer cancel()
 	return call(ctx, by)
+}
+
+// bound gives a call of the database a little more time than the database gives it.
+func (c *claiming) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, c.cfg.StatementTimeout+2*time.Second)
 }
 
 func (c *claiming) granted(term *worker.Term, leases []jobstore.Lease) []worker.Work {
@@ -135,7 +140,9 @@ func (c *claiming) settleDoubt(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	refs, err := c.cfg.Store.ReleaseUnknown(ctx, term.Holder, term.Held())
+	call, cancel := c.bound(ctx)
+	defer cancel()
+	refs, err := c.cfg.Store.ReleaseUnknown(call, term.Holder, term.Held())
 	if err != nil {
 		c.doubt = time.Now().Add(time.Second)
 		return

@@ -19,6 +19,8 @@ type handoff struct {
 	given   uint64        // jobs handed out so far
 	arrived chan struct{} // closed and replaced when ready or done changes
 	free    chan struct{} // holds one token when a slot began to wait
+	drained bool          // nobody takes work any more
+	onDrain func()        // ends the feed's taking; set by Run
 
 	pace pace
 }
@@ -35,6 +37,11 @@ func (h *handoff) next(ctx context.Context) (worker.Work, error) {
 	h.mu.Lock()
 	h.waiting++
 	for {
+		if ctx.Err() != nil { // before anything is taken: a consumer that stops takes nothing more
+			h.waiting--
+			h.mu.Unlock()
+			return worker.Work{}, context.Cause(ctx)
+		}
 		if len(h.ready) > 0 {
 			w := h.ready[0]
 			h.ready[0] = worker.Work{}
@@ -59,10 +66,6 @@ func (h *handoff) next(ctx context.Context) (worker.Work, error) {
 		select {
 		case <-arrived:
 		case <-ctx.Done():
-			h.mu.Lock()
-			h.waiting--
-			h.mu.Unlock()
-			return worker.Work{}, context.Cause(ctx)
 		}
 		h.mu.Lock()
 	}
@@ -73,7 +76,7 @@ func (h *handoff) next(ctx context.Context) (worker.Work, error) {
 func (h *handoff) room() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.done {
+	if h.done || h.drained {
 		return 0
 	}
 	n := h.waiting + h.pace.ahead() - len(h.ready)
@@ -95,6 +98,28 @@ func (h *handoff) put(works []worker.Work) {
 		h.budget = max(h.budget-len(works), 0)
 	}
 	h.changed()
+}
+
+// taking returns a context that ends with ctx, or when the pool drains.
+func (h *handoff) taking(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.onDrain = cancel
+	if h.drained {
+		cancel()
+	}
+	return ctx, cancel
+}
+
+// drain says that nobody takes work any more.
+func (h *handoff) drain() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.drained = true
+	if h.onDrain != nil {
+		h.onDrain()
+	}
 }
 
 // finish says that nothing more will come.

@@ -53,36 +53,54 @@ func (f *PolledFeed) Wake() {
 	}
 }
 
-// Run claims until ctx ends, then hands back what no slot has taken.
+// Drain says that nobody calls Next any more.
+func (f *PolledFeed) Drain() { f.hand.drain() }
+
+// Run claims until ctx ends or the pool drains, then hands back what no slot has taken. It
+// returns when ctx ends.
 func (f *PolledFeed) Run(ctx context.Context) error {
-	defer f.end()
+	taking, cancel := f.hand.taking(ctx)
+	defer cancel()
+	f.feed(taking)
+	f.hand.finish()
+	if works := f.hand.takeBack(); len(works) > 0 {
+		f.claiming.cfg.HandBack(works)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// feed claims until ctx ends, or until the budget is spent or nothing is left: then the slots go
+// on with what is there and are told that no more will come.
+func (f *PolledFeed) feed(ctx context.Context) {
 	for ctx.Err() == nil {
 		f.claiming.settleDoubt(ctx)
 		room := f.hand.room()
 		if room == 0 {
 			if f.hand.spent() {
-				return f.wait(ctx)
+				<-ctx.Done()
+				return
 			}
-			f.awaitRoom(ctx)
+			awaitRoom(ctx, f.hand, f.claiming.cfg.HandBack)
 			continue
 		}
 		quiet := f.cfg.UntilEmpty && f.quiet(ctx)
 		began := time.Now()
 		works, err := f.claiming.byOrder(ctx, room)
 		if err != nil {
-			return nil //nolint:nilerr // the claim only gives up because ctx ended
+			return // the claim only gives up because ctx ended
 		}
 		f.hand.claimed(time.Since(began))
 		f.hand.put(works)
 		if len(works) == 0 && quiet {
 			f.hand.finish()
-			return f.wait(ctx)
+			<-ctx.Done()
+			return
 		}
 		if len(works) < room {
 			f.awaitWake(ctx)
 		}
 	}
-	return nil
 }
 
 // quiet reports whether nothing that this process claimed is still without a recorded outcome:
@@ -90,16 +108,6 @@ func (f *PolledFeed) Run(ctx context.Context) error {
 func (f *PolledFeed) quiet(ctx context.Context) bool {
 	term, err := f.cfg.Claim.Terms.Term(ctx)
 	return err == nil && len(term.Held()) == 0
-}
-
-// wait keeps the feed alive until it is stopped: the pool ends first, by ErrDone.
-func (f *PolledFeed) wait(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
-}
-
-func (f *PolledFeed) awaitRoom(ctx context.Context) {
-	awaitRoom(ctx, f.hand, f.claiming.cfg.HandBack)
 }
 
 func (f *PolledFeed) awaitWake(ctx context.Context) {
@@ -116,27 +124,31 @@ func (f *PolledFeed) awaitWake(ctx context.Context) {
 	}
 }
 
-func (f *PolledFeed) end() {
-	f.hand.finish()
-	if works := f.hand.takeBack(); len(works) > 0 {
-		f.claiming.cfg.HandBack(works)
-	}
-}
-
 // awaitRoom waits for a slot to become free. Work that was claimed ahead and that no slot has
-// taken for a while is handed back: another process may be free.
-func awaitRoom(ctx context.Context, hand *handoff, handBack func([]worker.Work)) {
+// taken for a while is handed back: another process may be free. It reports whether slots took
+// nothing and none was free for that long.
+func awaitRoom(ctx context.Context, hand *handoff, handBack func([]worker.Work)) (stalled bool) {
 	_, before := hand.idle()
 	t := time.NewTimer(stale)
 	defer t.Stop()
-	select {
-	case <-hand.free:
-	case <-ctx.Done():
-	case <-t.C:
-		if empty, now := hand.idle(); !empty && now == before {
-			if works := hand.takeBack(); len(works) > 0 {
+	for {
+		select {
+		case <-hand.free:
+			if hand.room() > 0 {
+				return false
+			}
+			// The token is old: the slot that left it has found work meanwhile.
+		case <-ctx.Done():
+			return false
+		case <-t.C:
+			empty, now := hand.idle()
+			if now != before {
+				return false
+			}
+			if works := hand.takeBack(); !empty && len(works) > 0 {
 				handBack(works)
 			}
+			return true
 		}
 	}
 }

@@ -15,16 +15,22 @@ func DefaultBackoff(attempt int) time.Duration {
 func Exponential(first, limit time.Duration) func(attempt int) time.Duration {
 	return func(attempt int) time.Duration {
 		d := first
-		for i := 1; i < attempt && d < limit; i++ {
+		for i := 1; i < attempt && 0 < d && d < limit; i++ {
+			if d > limit/2 {
+				return limit // without doubling, which may overflow
+			}
 			d *= 2
 		}
 		return min(d, limit)
 	}
 }
 
-// Steps uses the given delays in turn and stays at the last one.
+// Steps uses the given delays in turn and stays at the last one. Without any there is no delay.
 func Steps(delays ...time.Duration) func(attempt int) time.Duration {
 	return func(attempt int) time.Duration {
+		if len(delays) == 0 {
+			return 0
+		}
 		return delays[min(max(attempt, 1), len(delays))-1]
 	}
 }

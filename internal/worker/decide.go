@@ -46,8 +46,9 @@ type Decision struct {
 //
 // The order of the questions matters: a lost lease outweighs everything, an answer that the
 // handler gave on purpose (nil or a control error) outweighs the shutdown that happened meanwhile,
-// and only then does a cancelled context explain an error.
-func Decide(lease *jobstore.Lease, err, cause error, policy Policy) Decision {
+// and only then does a cancelled context explain an error. Of several control errors the outermost
+// counts, so that middleware and hooks can overrule a handler by wrapping its error.
+func Decide(lease *jobstore.Lease, err, cause error, policy Policy) (d Decision) {
 	out := jobstore.Outcome{
 		ID: lease.Job.ID, LeaseNo: lease.Job.LeaseNo,
 		SerialGroup: lease.Job.SerialGroup, Mode: lease.Job.Mode,
@@ -59,65 +60,92 @@ func Decide(lease *jobstore.Lease, err, cause error, policy Policy) Decision {
 		out.State = jobstore.Finished
 		return Decision{Outcome: out}
 	}
-	d := Decision{Outcome: out}
-	var stop *StopError
-	if errors.As(err, &stop) {
-		d.Stop = true
-		if stop.Err == nil { // a bare stop is for a person
-			d.fail(jobstore.PermanentlyFailed, err)
-			return d
+	d = Decision{Outcome: out}
+	defer func() {
+		// The error and the backoff are the user's: a typed nil whose methods use it, say. Here that
+		// is this attempt's failure; in a slot it would be the end of the process and all it runs.
+		if v := recover(); v != nil {
+			d.Outcome = out
+			d.retry(lease, NewPanicError(v), DefaultBackoff(lease.Job.Attempts))
 		}
-		err = stop.Err
+	}()
+	if stop, ok := errors.AsType[*StopError](err); ok {
+		d.Stop = true
+		if said(err) == nil {
+			err = stop.Err
+		}
 	}
 	d.classify(lease, err, cause, policy)
 	return d
 }
 
 func (d *Decision) classify(lease *jobstore.Lease, err, cause error, policy Policy) {
-	var (
-		permanent *PermanentError
-		wait      *WaitError
-		retry     *RetryAfterError
-		skip      *SkipError
-	)
-	switch {
-	case errors.As(err, &skip):
-		d.fail(jobstore.Finished, errors.New(skip.Reason))
-	case errors.As(err, &permanent):
-		d.fail(jobstore.PermanentlyFailed, inner(permanent.Err, err))
-	case errors.As(err, &wait):
-		d.fail(jobstore.Waiting, inner(wait.Err, err))
-		d.Outcome.Delay, d.Outcome.Uncount = max(wait.Delay, 0), true
-	case errors.As(err, &retry):
-		d.fail(jobstore.TemporarilyFailed, inner(retry.Err, err))
-		d.Outcome.Delay = max(retry.Delay, 0)
-		d.spend(lease)
-	case errors.Is(cause, ErrShutdown):
-		// Our own shutdown interrupted it: not the handler's failure.
-		d.Outcome.State, d.Outcome.Uncount = jobstore.Ready, true
+	switch e := said(err).(type) { //nolint:errorlint // said has unwrapped it
+	case *SkipError:
+		d.end(jobstore.Finished, errors.New(e.Reason))
+	case *PermanentError:
+		d.end(jobstore.PermanentlyFailed, inner(e.Err, err))
+	case *StopError: // a bare one is for a person
+		d.end(jobstore.PermanentlyFailed, err)
+	case *WaitError:
+		d.end(jobstore.Waiting, inner(e.Err, err))
+		d.Outcome.Delay, d.Outcome.Uncount = max(e.Delay, 0), true
+	case *RetryAfterError:
+		d.retry(lease, inner(e.Err, err), e.Delay)
 	default:
+		if errors.Is(cause, ErrShutdown) {
+			// Our own shutdown interrupted it: not the handler's failure.
+			d.Outcome.State, d.Outcome.Uncount = jobstore.Ready, true
+			return
+		}
 		if errors.Is(cause, ErrTimeout) && !errors.Is(err, ErrTimeout) {
 			err = fmt.Errorf("%w: %w", ErrTimeout, err)
 		}
-		d.fail(jobstore.TemporarilyFailed, err)
-		d.Outcome.Delay = policy.Backoff(lease.Job.Attempts)
-		d.spend(lease)
+		backoff := policy.Backoff
+		if backoff == nil {
+			backoff = DefaultBackoff
+		}
+		d.retry(lease, err, backoff(lease.Job.Attempts))
 	}
 }
 
-// spend makes a temporary failure the last one when the attempts are used up. Attempts was
+// said is the outermost error by which a handler says how its attempt ended, nil if there is none.
+// A StopConsumer says it only when it wraps nothing. It walks as errors.As does.
+func said(err error) error {
+	switch e := err.(type) { //nolint:errorlint // this is the walk itself
+	case *SkipError, *PermanentError, *WaitError, *RetryAfterError:
+		return err
+	case *StopError:
+		if e.Err == nil {
+			return e
+		}
+		return said(e.Err)
+	case interface{ Unwrap() error }:
+		return said(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, one := range e.Unwrap() {
+			if found := said(one); found != nil {
+				return found
+			}
+		}
+	}
+	return nil
+}
+
+// retry is a temporary failure, or the last one when the attempts are used up. Attempts was
 // raised by the claim, so it counts the attempt that just ended.
-func (d *Decision) spend(lease *jobstore.Lease) {
+func (d *Decision) retry(lease *jobstore.Lease, err error, delay time.Duration) {
+	d.end(jobstore.TemporarilyFailed, err)
+	d.Outcome.Delay = max(delay, 0)
 	if lease.Job.MaxAttempts > 0 && lease.Job.Attempts >= lease.Job.MaxAttempts {
 		d.Outcome.State, d.Outcome.Delay = jobstore.PermanentlyFailed, 0
 	}
 }
 
-func (d *Decision) fail(state jobstore.State, err error) {
+func (d *Decision) end(state jobstore.State, err error) {
 	d.Outcome.State = state
-	text := err.Error()
-	var panicked *PanicError
-	if errors.As(err, &panicked) {
+	text := fmt.Sprint(err) // not err.Error(), which panics for many a typed nil
+	if panicked, ok := errors.AsType[*PanicError](err); ok {
 		text += "\n" + string(panicked.Stack)
 	}
 	d.Outcome.Error = argcheck.Sanitize(text, MaxError)

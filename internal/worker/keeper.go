@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -21,7 +22,7 @@ type Registrar interface {
 // Beat is how a consumer process keeps its lease.
 type Beat struct {
 	TTL   time.Duration // default 20 s: how long the database waits for a renewal
-	Every time.Duration // default 5 s: how often it is renewed
+	Every time.Duration // default a quarter of TTL: how often it is renewed; at most half of TTL
 }
 
 // WithDefaults fills in what is zero.
@@ -29,7 +30,7 @@ func (b Beat) WithDefaults() Beat {
 	if b.TTL <= 0 {
 		b.TTL = 20 * time.Second
 	}
-	if b.Every <= 0 {
+	if b.Every <= 0 || b.Every > b.TTL/2 { // one renewal may fail without the lease being lost
 		b.Every = b.TTL / 4
 	}
 	return b
@@ -74,46 +75,68 @@ func (k *Keeper) Term(ctx context.Context) (*Term, error) {
 
 // Run registers and renews until ctx ends, then removes the registration.
 func (k *Keeper) Run(ctx context.Context) error {
+	var pause time.Duration
 	for ctx.Err() == nil {
 		term, err := k.register(ctx)
 		if err != nil {
 			return err
 		}
+		if term == nil {
+			break
+		}
 		lost := k.keep(ctx, term)
 		term.cancel(ErrLeaseLost)
-		if lost {
-			k.log.Warn("the lease of this process was lost; what it ran may run elsewhere",
-				zap.Int64("consumer", int64(term.Holder)))
-			continue
+		if !lost {
+			k.deregister(ctx, term)
+			break
 		}
-		bye, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-		err = k.store.Deregister(bye, term.Holder)
-		cancel()
-		if err != nil && !errors.Is(err, jobstore.ErrHolderGone) {
-			k.log.Warn("could not remove this process's registration; it expires by itself", zap.Error(err))
+		k.log.Warn("the lease of this process was lost; what it ran may run elsewhere",
+			zap.Int64("consumer", int64(term.Holder)))
+		// A registration that the database refuses at its first use would be followed by the next
+		// one at once, for ever.
+		if pause = min(2*pause, 2*time.Second); term.renewed.Load() {
+			pause = 0
+		} else if pause == 0 {
+			pause = 100 * time.Millisecond
 		}
+		_ = Sleep(ctx, pause) // the loop looks at ctx
 	}
 	return nil
 }
 
+func (k *Keeper) deregister(ctx context.Context, term *Term) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	err := k.store.Deregister(ctx, term.Holder)
+	if err != nil && !errors.Is(err, jobstore.ErrHolderGone) {
+		k.log.Warn("could not remove this process's registration; it expires by itself", zap.Error(err))
+	}
+}
+
 // register repeats until the database has taken the registration or ctx ends (nil term).
 func (k *Keeper) register(ctx context.Context) (*Term, error) {
-	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		sent := bootTime()
-		id, err := k.store.Register(ctx, k.self, k.beat.TTL)
-		switch {
-		case err == nil:
-			return newTerm(ctx, id, sent+k.beat.TTL-k.beat.margin()), nil
-		case errors.Is(err, jobstore.ErrSchema):
-			return nil, err
-		case ctx.Err() != nil:
-			return nil, context.Cause(ctx)
+	for pause := 100 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 2*time.Second) {
+		term, err := k.registerOnce(ctx)
+		if err == nil || errors.Is(err, jobstore.ErrSchema) {
+			return term, err
 		}
-		k.log.Warn("cannot register with the database; trying again", zap.Error(err), zap.Duration("in", pause))
-		if err := Sleep(ctx, pause); err != nil {
-			return nil, err
+		if ctx.Err() == nil {
+			k.log.Warn("cannot register with the database; trying again", zap.Error(err), zap.Duration("in", pause))
+			_ = Sleep(ctx, pause) // the loop looks at ctx
 		}
 	}
+	return nil, nil //nolint:nilnil // no term and no mistake: it was asked to stop
+}
+
+func (k *Keeper) registerOnce(ctx context.Context) (*Term, error) {
+	call, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	sent := bootTime()
+	id, err := k.store.Register(call, k.self, k.beat.TTL)
+	if err != nil {
+		return nil, err
+	}
+	return newTerm(ctx, id, sent+k.beat.TTL-k.beat.margin()), nil
 }
 
 // keep renews the term until ctx ends (false) or the lease is lost (true).
@@ -123,15 +146,11 @@ func (k *Keeper) keep(ctx context.Context, term *Term) (lost bool) {
 	// A timer may sleep through a suspension; this tick looks at the boot clock.
 	look := time.NewTicker(k.beat.TTL / 80)
 	defer look.Stop()
-	renewed := make(chan error, 1)
-	busy := false
 	// A renewal that hangs must not keep the clock from being looked at, so it runs beside the
-	// loop; the loop waits for it before it returns.
-	defer func() {
-		if busy {
-			<-renewed
-		}
-	}()
+	// loop; the loop ends it and waits for it before it returns.
+	renewed := make(chan error, 1)
+	var inFlight sync.WaitGroup
+	defer inFlight.Wait()
 	calls, cancel := context.WithCancel(ctx)
 	defer cancel()
 	for {
@@ -144,10 +163,8 @@ func (k *Keeper) keep(ctx context.Context, term *Term) (lost bool) {
 				return true
 			}
 		case <-renew.C:
-			busy = true
-			go func() { renewed <- k.renew(calls, term) }()
+			inFlight.Go(func() { renewed <- k.renew(calls, term) })
 		case err := <-renewed:
-			busy = false
 			switch {
 			case err == nil:
 				renew.Reset(k.beat.Every)
@@ -170,6 +187,7 @@ func (k *Keeper) renew(ctx context.Context, term *Term) error {
 		return err
 	}
 	term.extend(sent + k.beat.TTL - k.beat.margin())
+	term.renewed.Store(true)
 	if orders.Restart {
 		k.restart()
 	}

@@ -23,6 +23,9 @@ type Work struct {
 type Feed interface {
 	// Next waits for work. io.EOF-like ends are expressed by ErrDone.
 	Next(ctx context.Context) (Work, error)
+	// Drain says that nobody calls Next any more: what nobody has taken goes back to others at
+	// once, not when the last handler has ended. It returns at once.
+	Drain()
 }
 
 // ErrDone is returned by a feed that has nothing more to give.
@@ -61,6 +64,8 @@ type PoolConfig struct {
 	Kinds     map[string]Kind
 	// Returner hands back rows of a lost term, so that they run at once elsewhere.
 	Returner Returner
+	// Released takes those rows to be announced.
+	Released func(refs []jobstore.Ref)
 	// Drain is how long running handlers may take after the pool was asked to stop. Default 25 s.
 	Drain time.Duration
 	// Grace is how long a handler may take to return after its context ended. Default 5 s; 2 s
@@ -86,11 +91,6 @@ type Hooks struct {
 	After func(ctx context.Context, job *jobstore.Job, err error)
 }
 
-// Returner is what a pool needs of a store when a lease is lost.
-type Returner interface {
-	Return(ctx context.Context, by jobstore.HolderID, leases map[jobstore.ID]int64) ([]jobstore.Ref, error)
-}
-
 // Pool runs handlers in a fixed number of slots.
 type Pool struct {
 	cfg    PoolConfig
@@ -99,6 +99,7 @@ type Pool struct {
 	hard   context.Context //nolint:containedctx // ends when running handlers must stop; made by Run
 	busy   atomic.Int64
 	heap   heapGauge
+	back   *Returns
 }
 
 // NewPool prepares a pool; Run does the work.
@@ -109,7 +110,7 @@ func NewPool(cfg PoolConfig) *Pool {
 	if cfg.Grace <= 0 {
 		cfg.Grace = 5 * time.Second
 	}
-	return &Pool{cfg: cfg}
+	return &Pool{cfg: cfg, back: NewReturns(cfg.Returner, cfg.Released, cfg.Log)}
 }
 
 // Busy is how many handlers run now.
@@ -130,31 +131,50 @@ func (p *Pool) Run(ctx context.Context) error {
 	defer endHard(nil)
 	p.hard = hard
 
+	returning, endReturning := context.WithCancel(context.WithoutCancel(ctx))
+	var back sync.WaitGroup
+	back.Go(func() { p.back.Run(returning) })
+	defer func() {
+		endReturning()
+		back.Wait()
+	}()
 	var slots sync.WaitGroup
 	for range p.cfg.Slots {
 		slots.Go(p.slot)
 	}
 	gone := make(chan struct{})
 	go func() { slots.Wait(); close(gone) }()
+	p.drain(gone, endHard)
+	return nil
+}
 
+// drain waits until nothing may be taken any more and then for the slots.
+func (p *Pool) drain(gone <-chan struct{}, endHard context.CancelCauseFunc) {
 	select {
 	case <-gone:
-		return nil
 	case <-p.taking.Done():
 	}
+	p.cfg.Feed.Drain()
 	drain := time.NewTimer(p.cfg.Drain)
 	defer drain.Stop()
 	select {
 	case <-gone:
-		return nil
+		return
 	case <-drain.C:
 		p.cfg.Log.Warn("the drain timeout has passed; ending the handlers that still run",
 			zap.Int("running", p.Busy()), zap.Duration("drain_timeout", p.cfg.Drain))
 	case <-p.cfg.Now:
 	}
 	endHard(ErrShutdown)
-	<-gone
-	return nil
+	// A slot can now only wait for the completer, which waits for the database. It gets the
+	// outcome during its flush, or the rescue finds the row; nothing of that may keep us from ending.
+	late := time.NewTimer(p.cfg.Grace + callTimeout)
+	defer late.Stop()
+	select {
+	case <-gone:
+	case <-late.C:
+		p.cfg.Log.Warn("outcomes still wait to be recorded; ending without them", zap.Int("jobs", p.Busy()))
+	}
 }
 
 func (p *Pool) slot() {
@@ -201,7 +221,8 @@ func (p *Pool) attempt(w Work) {
 		p.stop()
 	}
 	if d.Drop {
-		p.giveBack(w)
+		p.back.Add(w.Term.Holder, map[jobstore.ID]int64{w.Lease.Job.ID: w.Lease.Job.LeaseNo})
+		w.Term.Drop(w.Lease.Job.ID, w.Lease.Job.LeaseNo)
 	} else {
 		p.cfg.Completer.Complete(w, d.Outcome)
 	}
@@ -230,25 +251,38 @@ func (p *Pool) run(w Work, kind Kind, scope *Scope) (err, cause error) {
 		return ErrLeaseLost, ErrLeaseLost
 	}
 
-	returned := make(chan error, 1)
-	go func() { returned <- p.call(WithScope(ctx, scope), kind, &w.Lease.Job) }()
+	returned := apart(func() error { return p.call(WithScope(ctx, scope), kind, &w.Lease.Job) })
 	select {
 	case err = <-returned:
 		return err, p.causeAfter(ctx, w.Term)
 	case <-ctx.Done():
 	}
-	grace := time.NewTimer(p.grace(ctx))
-	defer grace.Stop()
-	select {
-	case err = <-returned:
-		return err, Cause(ctx)
-	case <-p.cfg.Now:
-	case <-grace.C:
+	if ok, err := p.outlast(returned, p.grace(ctx)); ok {
+		return err, p.causeAfter(ctx, w.Term)
 	}
 	p.cfg.Log.Error("a handler did not return after its context ended; its goroutine is left behind",
 		zap.Int64("job_id", int64(w.Lease.Job.ID)), zap.String("kind", w.Lease.Job.Kind),
 		zap.NamedError("cause", Cause(ctx)))
-	return fmt.Errorf("the handler did not return within %s after its context ended", p.grace(ctx)), Cause(ctx)
+	return fmt.Errorf("the handler did not return within %s after its context ended", p.grace(ctx)), p.causeAfter(ctx, w.Term)
+}
+
+// outlast waits for what has been told to end, for a grace or until Now. The error is the answer
+// of what has returned, if it has.
+func (p *Pool) outlast(returned <-chan error, grace time.Duration) (ok bool, answer error) {
+	t := time.NewTimer(grace)
+	defer t.Stop()
+	select {
+	case answer = <-returned:
+		return true, answer
+	case <-p.cfg.Now:
+	case <-t.C:
+	}
+	select {
+	case answer = <-returned: // one that is there counts
+		return true, answer
+	default:
+		return false, nil
+	}
 }
 
 // causeAfter looks at the clock once more: a process that was frozen while the handler finished
@@ -267,55 +301,67 @@ func (p *Pool) grace(ctx context.Context) time.Duration {
 	return p.cfg.Grace
 }
 
-// call runs the handler and turns a panic, or an exit of its goroutine, into an error.
-func (p *Pool) call(ctx context.Context, kind Kind, job *jobstore.Job) (err error) {
-	returned := false
-	defer func() {
-		if v := recover(); v != nil {
-			err = NewPanicError(v)
-		} else if !returned {
-			// runtime.Goexit ends a goroutine without a panic; t.FailNow in a test does so.
-			err = errors.New("the handler ended its goroutine")
-		}
+var errExit = errors.New("the handler, or a hook, ended its goroutine")
+
+// apart runs what belongs to a user in a goroutine of its own. A panic is an answer too, and so is
+// an exit of the goroutine (runtime.Goexit; t.FailNow in a test does so), after which nothing but
+// deferred calls run.
+func apart(run func() error) (answer <-chan error) {
+	c := make(chan error, 1)
+	go func() {
+		err := errExit
+		defer func() {
+			if v := recover(); v != nil {
+				err = NewPanicError(v)
+			}
+			c <- err
+		}()
+		err = run()
 	}()
+	return c
+}
+
+func (p *Pool) call(ctx context.Context, kind Kind, job *jobstore.Job) error {
 	if p.cfg.Hooks.Before != nil {
-		err = p.cfg.Hooks.Before(ctx, job)
+		if err := p.cfg.Hooks.Before(ctx, job); err != nil {
+			return err
+		}
 	}
-	if err == nil {
-		err = kind.Handle(ctx, job)
+	return kind.Handle(ctx, job)
+}
+
+// after calls the hooks that see how the attempt ended, for as long as they like; but once the pool
+// ends handlers, a hook that goes on is left behind like one of those. A hook that panics or exits
+// has failed the attempt.
+func (p *Pool) after(ctx context.Context, job *jobstore.Job, err error) error {
+	if p.cfg.Hooks.OnError == nil && p.cfg.Hooks.After == nil {
+		return err
 	}
-	returned = true
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	returned := apart(func() error { return p.hooks(ctx, job, err) })
+	select {
+	case out := <-returned:
+		return out
+	case <-p.hard.Done():
+	}
+	if ok, out := p.outlast(returned, min(p.cfg.Grace, 2*time.Second)); ok {
+		return out
+	}
+	cancel(ErrShutdown)
+	p.cfg.Log.Error("a hook did not return; its goroutine is left behind", zap.Int64("job_id", int64(job.ID)))
 	return err
 }
 
-// after calls the hooks that see how the attempt ended. A hook that panics has failed the attempt.
-func (p *Pool) after(ctx context.Context, job *jobstore.Job, err error) (out error) {
-	out = err
-	defer func() {
-		if v := recover(); v != nil {
-			out = NewPanicError(v)
-		}
-	}()
+// hooks returns how the attempt ended when the hooks have seen it.
+func (p *Pool) hooks(ctx context.Context, job *jobstore.Job, err error) error {
 	if err != nil && p.cfg.Hooks.OnError != nil {
-		out = p.cfg.Hooks.OnError(ctx, job, err)
+		err = p.cfg.Hooks.OnError(ctx, job, err)
 	}
 	if p.cfg.Hooks.After != nil {
-		p.cfg.Hooks.After(ctx, job, out)
+		p.cfg.Hooks.After(ctx, job, err)
 	}
-	return out
-}
-
-// giveBack returns a job of a lost term, so that it does not have to wait for a rescue, and
-// without the crash a rescue would count.
-func (p *Pool) giveBack(w Work) {
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-	defer cancel()
-	leases := map[jobstore.ID]int64{w.Lease.Job.ID: w.Lease.Job.LeaseNo}
-	if _, err := p.cfg.Returner.Return(ctx, w.Term.Holder, leases); err != nil {
-		p.cfg.Log.Info("could not hand a job back after its lease was lost; the sweep rescues it",
-			zap.Int64("job_id", int64(w.Lease.Job.ID)), zap.Error(err))
-	}
-	w.Term.Drop(w.Lease.Job.ID)
+	return err
 }
 
 func (p *Pool) memoryChange(before uint64) []byte {

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/warrenq/warren/jobstore"
@@ -19,6 +20,8 @@ type Term struct {
 
 	ctx    context.Context //nolint:containedctx // the term *is* a span of time that handlers' contexts hang from
 	cancel context.CancelCauseFunc
+
+	renewed atomic.Bool // the database has confirmed it at least once
 
 	mu       sync.Mutex
 	deadline time.Duration // on the boot clock
@@ -54,11 +57,13 @@ func (t *Term) Hold(leases []jobstore.Lease) {
 	}
 }
 
-// Drop forgets leases whose outcomes are recorded or refused.
-func (t *Term) Drop(ids ...jobstore.ID) {
+// Drop forgets a lease whose outcome is recorded or refused. It goes by the lease number: when
+// the reply to an outcome was late or lost, the job may have come back here under the next lease,
+// and must not look unknown then, or ReleaseUnknown would hand it out twice.
+func (t *Term) Drop(id jobstore.ID, leaseNo int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for _, id := range ids {
+	if t.held[id] == leaseNo {
 		delete(t.held, id)
 	}
 }
