@@ -44,16 +44,20 @@ func (s *Store) Claim(ctx context.Context, by jobstore.Claimant, ids []jobstore.
 //
 // The consumer's row is locked FOR KEY SHARE, so that its rescue waits for this claim's commit
 // and sees the rows. Jobs are locked in their newest version, and skipped when somebody else has
-// them: then they are no business of this claim.
+// them: then they are no business of this claim. LATERAL with a LIMIT leaves the planner nothing
+// but one look-up a number.
 const claimSQL = `-- warren: claim
 WITH me AS MATERIALIZED (` + claimMe + `),
 locked AS MATERIALIZED (
-  SELECT j.id, j.serial_group, j.kind = ANY ($7::text[]) AS known
-  FROM unnest($8::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id = w.id
+  SELECT l.* FROM unnest($8::bigint[]) AS w(id) CROSS JOIN LATERAL (
+    SELECT j.id, j.serial_group, j.kind = ANY ($7::text[]) AS known
+    FROM @schema@.jobs_live j
+    WHERE j.id = w.id AND j.state || '' = 'READY' AND j.available_at <= now()
+      AND j.queue = ANY ($5::text[]) AND j.priority = ANY ($6::int[])
+      AND (j.serial_group IS NULL OR NOT EXISTS (` + claimBefore + `))
+    LIMIT 1 FOR NO KEY UPDATE OF j SKIP LOCKED
+  ) l
   WHERE (SELECT count(*) FROM me) = 1
-    AND j.state || '' = 'READY' AND j.available_at <= now() AND j.queue = ANY ($5::text[]) AND j.priority = ANY ($6::int[])
-    AND (j.serial_group IS NULL OR NOT EXISTS (` + claimBefore + `))
-  FOR NO KEY UPDATE OF j SKIP LOCKED
 )` + claimGrant
 
 const claimMe = `
@@ -166,7 +170,7 @@ SELECT j.id FROM unnest($1::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id
 const grantedSQL = `-- warren: granted before
 SELECT ` + leaseColumns + `, 0
 FROM unnest($3::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id = w.id
-WHERE j.holder + 0 = $1::bigint AND j.claim_token = $2::bigint AND j.state || '' = 'PROCESSING'`
+WHERE coalesce(j.holder, 0) = $1::bigint AND j.claim_token = $2::bigint AND j.state || '' = 'PROCESSING'`
 
 // granted returns what an earlier claim with the same token has granted. It is a statement of its
 // own after the wait, because the waiting statement's snapshot is older than the claim's commit.

@@ -56,12 +56,14 @@ candidates AS MATERIALIZED (
   ORDER BY c.priority, c.id LIMIT $9::int
 ),
 locked AS MATERIALIZED (
-  SELECT j.id, j.serial_group, true AS known
-  FROM candidates c JOIN @schema@.jobs_live j ON j.id = c.id
-  WHERE j.state || '' = 'READY' AND j.available_at <= now() AND j.queue = ANY ($5::text[]) AND j.priority = ANY ($6::int[])
-    AND j.kind = ANY ($7::text[])
+  SELECT l.*, true AS known
+  FROM (SELECT id, priority FROM candidates ORDER BY priority, id LIMIT $9::int) c CROSS JOIN LATERAL (
+    SELECT j.id, j.serial_group FROM @schema@.jobs_live j
+    WHERE j.id = c.id AND j.state || '' = 'READY' AND j.available_at <= now()
+      AND j.queue = ANY ($5::text[]) AND j.priority = ANY ($6::int[]) AND j.kind = ANY ($7::text[])
+    LIMIT 1 FOR NO KEY UPDATE OF j SKIP LOCKED
+  ) l
   ORDER BY c.priority, c.id LIMIT $8::int
-  FOR NO KEY UPDATE OF j SKIP LOCKED
 )` + claimGrant
 
 // looseGroups lists the groups that have live members.

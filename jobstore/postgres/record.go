@@ -69,7 +69,7 @@ WITH o AS MATERIALIZED (
 ),
 ended AS (
   DELETE FROM @schema@.jobs_live j USING o
-  WHERE o.final AND j.id = o.id AND j.lease_no = o.lease AND j.holder + 0 = $1::bigint AND j.state || '' = 'PROCESSING'
+  WHERE o.final AND j.id = o.id AND j.lease_no = o.lease AND coalesce(j.holder, 0) = $1::bigint AND j.state || '' = 'PROCESSING'
   RETURNING ` + recordCarried + `, o.state AS new_state, o.error AS new_error,` + recordNew + `
 ),
 history AS (
@@ -86,7 +86,7 @@ kept AS (
       error = CASE WHEN o.error IS NOT NULL THEN o.error ELSE j.error END,
       (attempts, errors, output, metadata, duration_ms, memory) = ROW (` + recordValues + `)
   FROM o
-  WHERE NOT o.final AND j.id = o.id AND j.lease_no = o.lease AND j.holder + 0 = $1::bigint AND j.state || '' = 'PROCESSING'
+  WHERE NOT o.final AND j.id = o.id AND j.lease_no = o.lease AND coalesce(j.holder, 0) = $1::bigint AND j.state || '' = 'PROCESSING'
   RETURNING j.id, j.queue, j.priority, j.serial_group, o.state = 'READY' AND o.delay = 0 AS now
 ),
 done AS (

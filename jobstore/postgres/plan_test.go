@@ -1,0 +1,150 @@
+package postgres_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/warrenq/warren/jobstore/postgres"
+)
+
+// Every statement can be prepared against the migrated schema, and says what it is first.
+func TestStatementsPrepare(t *testing.T) {
+	t.Parallel()
+	s, dsn := fresh(t)
+	conn := connect(t, dsn)
+	for i, text := range s.Statements() {
+		first, _, _ := strings.Cut(text, "\n")
+		if !strings.HasPrefix(first, "-- warren: ") {
+			t.Errorf("statement %d begins with %q", i, first)
+		}
+		if strings.Contains(text, "CREATE SCHEMA") {
+			continue // several commands, which only the simple protocol takes; Migrate has run it
+		}
+		if _, err := conn.Prepare(t.Context(), fmt.Sprintf("s%d", i), text); err != nil {
+			t.Errorf("%s: %v", first, err)
+		}
+	}
+}
+
+// planRows is how much the hot statements are planned for, a tenth of it READY in groups.
+const planRows = 100_000
+
+// Hot statements must find rows by their numbers, whatever the statistics say and however general
+// the plan is. The wrong statistics are those of an empty table, and those of a table where
+// nothing is READY or PROCESSING.
+func TestPlans(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		lie  func(conn *pgx.Conn)
+	}{
+		{"analyzed while empty", func(conn *pgx.Conn) {
+			exec(t, conn, "VACUUM ANALYZE warren.jobs_live")
+			fill(t, conn, "READY")
+		}},
+		{"analyzed while nothing was ready", func(conn *pgx.Conn) {
+			fill(t, conn, "SCHEDULED")
+			exec(t, conn, "VACUUM ANALYZE warren.jobs_live")
+			exec(t, conn, "UPDATE warren.jobs_live SET state = 'READY', available_at = now()")
+		}},
+		{"analyzed while all were running", func(conn *pgx.Conn) {
+			fill(t, conn, "PROCESSING")
+			exec(t, conn, "VACUUM ANALYZE warren.jobs_live")
+			exec(t, conn, "UPDATE warren.jobs_live SET state = 'READY', holder = NULL")
+		}},
+		{"analyzed rightly", func(conn *pgx.Conn) {
+			fill(t, conn, "READY")
+			exec(t, conn, "VACUUM ANALYZE warren.jobs_live")
+		}},
+	} {
+		for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {
+			t.Run(c.name+", "+mode, func(t *testing.T) {
+				t.Parallel()
+				s, dsn := fresh(t)
+				conn := connect(t, dsn)
+				exec(t, conn, "ALTER TABLE warren.jobs_live SET (autovacuum_enabled = off)")
+				c.lie(conn)
+				exec(t, conn, "SET plan_cache_mode = "+mode)
+				checkPlans(t, s, conn)
+			})
+		}
+	}
+}
+
+func fill(tb testing.TB, conn *pgx.Conn, state string) {
+	tb.Helper()
+	exec(tb, conn, `INSERT INTO warren.jobs_live (state, queue, kind, priority, serial_group, holder, available_at)
+		SELECT $1, 'default', 'k', 10 + 10 * (n % 3), CASE WHEN n % 10 = 0 THEN 'g' || n % 100 END,
+		CASE WHEN $1 = 'PROCESSING' THEN 1 END, now() + CASE WHEN $1 = 'SCHEDULED' THEN interval '1 h' ELSE interval '0' END
+		FROM generate_series(1, $2::int) n`, state, planRows)
+	exec(tb, conn, "INSERT INTO warren.consumers (host, pid, expires_at) VALUES ('h', 1, now() + interval '1 h')")
+}
+
+func checkPlans(t *testing.T, s *postgres.Store, conn *pgx.Conn) {
+	t.Helper()
+	ten := "'{1,2,3,4,5,6,7,8,9,10}'"
+	who := "1, 1, 'h', 1, '{default}', '{10,20,30}', '{k}'"
+	byNumber := []string{"jobs_live_id", "jobs_live_group"}
+	for _, c := range []struct {
+		name, sql, args string
+		indexes         []string // that may be used on jobs_live
+	}{
+		{"claim", s.ClaimSQL(), who + ", " + ten, byNumber},
+		{"record", s.RecordSQL(), "1, " + ten + ", " + ten + ", array_fill('FINISHED'::text, '{10}'), " + ten + ", array_fill(false, '{10}'), " +
+			strings.Repeat("array_fill(NULL::text, '{10}'), ", 3) + ten + ", array_fill(NULL::text, '{10}')", byNumber},
+		{"claim next", s.ClaimNextSQL(), who + ", 10, 74", append(byNumber, "jobs_live_ready")},
+	} {
+		name := fmt.Sprintf("p%d", len(c.sql))
+		exec(t, conn, "PREPARE "+name+" AS "+c.sql)
+		var text string
+		if err := conn.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON) EXECUTE "+name+"("+c.args+")", pgx.QueryExecModeSimpleProtocol).Scan(&text); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		var plans []struct{ Plan node }
+		if err := json.Unmarshal([]byte(text), &plans); err != nil {
+			t.Fatal(err)
+		}
+		plans[0].Plan.walk(func(n node) {
+			if n.Relation == "jobs_live" && n.Type == "Seq Scan" {
+				t.Errorf("%s scans the whole table:\n%s", c.name, plans[0].Plan)
+			}
+			index := n.Index
+			if index == "" || !strings.HasPrefix(index, "jobs_live") {
+				return
+			}
+			for _, ok := range c.indexes {
+				if index == ok {
+					return
+				}
+			}
+			t.Errorf("%s reads index %s:\n%s", c.name, index, plans[0].Plan)
+		})
+	}
+}
+
+type node struct {
+	Type     string `json:"Node Type"`
+	Relation string `json:"Relation Name"`
+	Index    string `json:"Index Name"`
+	Plans    []node `json:"Plans"`
+}
+
+// String is the plan as an indented list.
+func (n node) String() string {
+	text := strings.TrimSpace(n.Type+" "+n.Relation+" "+n.Index) + "\n"
+	for _, p := range n.Plans {
+		text += "  " + strings.ReplaceAll(strings.TrimSuffix(p.String(), "\n"), "\n", "\n  ") + "\n"
+	}
+	return text
+}
+
+func (n node) walk(visit func(node)) {
+	visit(n)
+	for _, p := range n.Plans {
+		p.walk(visit)
+	}
+}
