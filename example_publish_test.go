@@ -1,0 +1,186 @@
+package warren_test
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/warrenq/warren"
+	"github.com/warrenq/warren/jobstore"
+	"github.com/warrenq/warren/jobstore/postgres"
+)
+
+// Welcome is the typed input of a kind of jobs.
+type Welcome struct {
+	Name string `json:"name"`
+}
+
+// Kind names the handler.
+func (Welcome) Kind() string { return "welcome" }
+
+// A whole program: register a handler, publish, consume.
+func Example() {
+	ctx := context.Background()
+	store := exampleStore() // postgres.Open, then store.Migrate
+	defer store.Close()
+
+	var registry warren.Registry
+	warren.RegisterFunc(&registry, func(_ context.Context, job *warren.Job[Welcome]) error {
+		fmt.Println("welcome,", job.Args.Name)
+		return nil
+	})
+
+	client, err := warren.NewClient(warren.ClientConfig{Store: store, Registry: &registry})
+	if err != nil {
+		panic(err)
+	}
+	if _, err := client.Publish(ctx, Welcome{Name: "Ada"}); err != nil {
+		panic(err)
+	}
+
+	consumer, err := warren.NewConsumer(warren.ConsumerConfig{
+		Store: store, Registry: &registry,
+		UntilEmpty: true, // a service leaves this out and runs until its context ends
+	})
+	if err != nil {
+		panic(err)
+	}
+	if err := consumer.Run(ctx); err != nil {
+		panic(err)
+	}
+	// Output: welcome, Ada
+}
+
+// What a job says about itself goes into PublishOpts.
+func ExampleClient_Publish() {
+	ctx := context.Background()
+	store := exampleStore()
+	defer store.Close()
+	client, err := warren.NewClient(warren.ClientConfig{Store: store})
+	if err != nil {
+		panic(err)
+	}
+	p, err := client.Publish(ctx, Welcome{Name: "Grace"}, warren.PublishOpts{
+		Priority: warren.PriorityOf(30),
+		Delay:    time.Hour,
+		Tags:     []string{"onboarding"},
+	})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(p.State)
+
+	_, err = client.Publish(ctx, Welcome{}, warren.PublishOpts{Priority: warren.PriorityOf(7)})
+	fmt.Println(err)
+	// Output:
+	// SCHEDULED
+	// priority 7 is not configured (10, 20, 30, 40, 50)
+}
+
+// A job published in a transaction of your own exists if and only if that transaction commits.
+func ExampleClient_PublishTx() {
+	ctx := context.Background()
+	store := exampleStore()
+	defer store.Close()
+	client, err := warren.NewClient(warren.ClientConfig{Store: store})
+	if err != nil {
+		panic(err)
+	}
+	// Your program has its own pool; begin on it as ever: tx, err := pool.Begin(ctx).
+	err = client.InTx(ctx, func(ctx context.Context, own *warren.Tx) error {
+		tx, err := postgres.From(own.Tx)
+		if err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, "CREATE TABLE users (name text)"); err != nil {
+			return err
+		}
+		_, err = client.PublishTx(ctx, postgres.Tx(tx), Welcome{Name: "Edsger"})
+		return err
+	})
+	if err != nil {
+		panic(err)
+	}
+	stats, err := store.Stats(ctx)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(stats.Total[jobstore.Ready], "job")
+	// Output: 1 job
+}
+
+// InTx announces what was published right after its commit; a rollback leaves nothing.
+func ExampleClient_InTx() {
+	ctx := context.Background()
+	store := exampleStore()
+	defer store.Close()
+	client, err := warren.NewClient(warren.ClientConfig{Store: store})
+	if err != nil {
+		panic(err)
+	}
+	err = client.InTx(ctx, func(ctx context.Context, tx *warren.Tx) error {
+		if _, err := tx.Publish(ctx, Welcome{Name: "Barbara"}); err != nil {
+			return err
+		}
+		return fmt.Errorf("on second thoughts, no")
+	})
+	fmt.Println(err)
+	stats, err := store.Stats(ctx)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(stats.Total[jobstore.Ready], "jobs")
+	// Output:
+	// on second thoughts, no
+	// 0 jobs
+}
+
+// PublishMany writes many jobs in one statement.
+func ExampleClient_PublishMany() {
+	ctx := context.Background()
+	store := exampleStore()
+	defer store.Close()
+	client, err := warren.NewClient(warren.ClientConfig{Store: store})
+	if err != nil {
+		panic(err)
+	}
+	done, err := client.PublishMany(ctx, []warren.Item{
+		{Args: Welcome{Name: "Donald"}},
+		{Args: Welcome{Name: "Margaret"}, Opts: warren.PublishOpts{Priority: warren.PriorityOf(20)}},
+		{Kind: "any.kind", Args: map[string]int{"answer": 42}},
+	})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(len(done), "jobs")
+	// Output: 3 jobs
+}
+
+// Of two unique jobs with one identifier the second is REDUNDANT, and learns of the first.
+func ExamplePublishOpts_unique() {
+	ctx := context.Background()
+	store := exampleStore()
+	defer store.Close()
+	client, err := warren.NewClient(warren.ClientConfig{Store: store})
+	if err != nil {
+		panic(err)
+	}
+	unique := warren.PublishOpts{Mode: jobstore.Unique, Identifier: "welcome-ada"}
+	first, err := client.Publish(ctx, Welcome{Name: "Ada"}, unique)
+	if err != nil {
+		panic(err)
+	}
+	second, err := client.Publish(ctx, Welcome{Name: "Ada"}, unique)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(first.State, second.State, second.Existing == first.ID)
+	open, err := client.Unfinished(ctx, "welcome-ada", "welcome-bob")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(open)
+	// Output:
+	// READY REDUNDANT true
+	// [welcome-ada]
+}
