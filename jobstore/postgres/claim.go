@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -22,10 +23,13 @@ const (
 // Again waits for a claim whose reply was lost to end on the server, and then returns what it
 // granted together with what can be claimed now.
 func (s *Store) Claim(ctx context.Context, by jobstore.Claimant, ids []jobstore.ID) (jobstore.Claimed, error) {
-	var lost []jobstore.Lease
 	if len(ids) == 0 {
 		return jobstore.Claimed{}, nil
 	}
+	ids = slices.Clone(ids)
+	slices.Sort(ids)
+	ids = slices.Compact(ids) // a number twice would be a lease twice when the claim is repeated
+	var lost []jobstore.Lease
 	if by.Again {
 		var err error
 		if lost, err = s.granted(ctx, by, ids); err != nil {

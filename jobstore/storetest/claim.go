@@ -122,7 +122,7 @@ func claimAgain(w *world) {
 	w.claimOne(other, ids[3])
 	late := w.insert(plain())[0]
 	by.Again = true
-	again := w.claim(by, append(slices.Clone(ids), late)...)
+	again := w.claim(by, append(slices.Clone(ids), late, ids[0])...) // a number twice is one lease
 	w.same("again", idsOf(again), ids[0], ids[1], ids[2], late)
 	for _, l := range again {
 		if j := w.get(l.Job.ID); l.Job.LeaseNo != 1 || l.Job.Attempts != 1 || j.LeaseNo != 1 {

@@ -48,8 +48,9 @@ CREATE TABLE @schema@.jobs (
     CONSTRAINT jobs_priority CHECK (priority BETWEEN 0 AND 999),
     CONSTRAINT jobs_counters CHECK (lease_no >= 0 AND attempts >= 0 AND max_attempts >= 0 AND crashes >= 0),
     CONSTRAINT jobs_holder CHECK ((state = 'PROCESSING') = (holder IS NOT NULL)),
+    -- A CHECK that comes to NULL passes, hence IS NOT NULL.
     CONSTRAINT jobs_mode CHECK (mode = 'normal' OR (identifier IS NOT NULL
-        AND (mode = 'unique' OR (mode = 'recurring' AND every > interval '0')))),
+        AND (mode = 'unique' OR (mode = 'recurring' AND every IS NOT NULL AND every > interval '0')))),
     CONSTRAINT jobs_coalesce CHECK ("coalesce" IS NULL OR serial_group IS NOT NULL),
     CONSTRAINT jobs_names CHECK (kind <> '' AND octet_length(kind) <= 255 AND queue <> '' AND octet_length(queue) <= 128
         AND serial_group <> '' AND octet_length(serial_group) <= 255 AND identifier <> '' AND octet_length(identifier) <= 255),
