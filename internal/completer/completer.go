@@ -86,7 +86,8 @@ func (c *Completer) Run(ctx context.Context) error {
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(c.cfg.Flush, cancel) })
 	defer stop()
-	returning, endReturning := context.WithCancel(flush)
+	// What the flights give up is handed back, so handing back ends after them.
+	returning, endReturning := context.WithCancel(context.WithoutCancel(ctx))
 	defer endReturning()
 	var flights, back sync.WaitGroup
 	for range c.cfg.Flights {
