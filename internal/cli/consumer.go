@@ -20,11 +20,9 @@ func Consumer(env *Env) *cobra.Command {
 
 DATABASE_URL names the database, AMQP_URL the broker (unset or "none" = no broker).`,
 		Version: Version(),
-		Args:    cobra.NoArgs,
 	}
 	addConfigFlags(root)
-	root.AddCommand(runCmd(env), processCmd(env))
-	return root
+	return group(root, runCmd(env), processCmd(env))
 }
 
 type runFlags struct {

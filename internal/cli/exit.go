@@ -83,3 +83,17 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), printable(err.Error()))
 	return code
 }
+
+// group makes cmd a command that only has others below it: alone it explains itself, and what is
+// none of them is wrong usage.
+func group(cmd *cobra.Command, below ...*cobra.Command) *cobra.Command {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) > 0 {
+			return usagef("unknown command %q; see %s --help", args[0], cmd.CommandPath())
+		}
+		return cmd.Help()
+	}
+	cmd.AddCommand(below...)
+	return cmd
+}

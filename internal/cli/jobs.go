@@ -34,9 +34,7 @@ func viewOf(j *jobstore.Job) jobView {
 }
 
 func jobsCmd(env *Env) *cobra.Command {
-	group := &cobra.Command{Use: "jobs", Short: "Look at jobs", Args: cobra.NoArgs}
-	group.AddCommand(jobsListCmd(env), jobsShowCmd(env))
-	return group
+	return group(&cobra.Command{Use: "jobs", Short: "Look at jobs"}, jobsListCmd(env), jobsShowCmd(env))
 }
 
 type filterFlags struct {

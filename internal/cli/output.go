@@ -105,7 +105,7 @@ func isTerminal(w io.Writer) bool {
 
 // isCobraUsage recognises the complaints that cobra makes itself, which have no type.
 func isCobraUsage(err error) bool {
-	for _, begin := range []string{"unknown command", "unknown flag", "unknown shorthand", "accepts ", "requires ", "required flag", "invalid argument"} {
+	for _, begin := range []string{"unknown command", "unknown flag", "unknown shorthand", "accepts ", "requires ", "required flag", "invalid argument", "if any flags in the group"} {
 		if strings.HasPrefix(err.Error(), begin) {
 			return true
 		}

@@ -27,11 +27,9 @@ func Producer(env *Env) *cobra.Command {
 A job is a row in the database; it exists once this program has printed its number.
 DATABASE_URL names the database, AMQP_URL the broker (unset or "none" = no broker).`,
 		Version: Version(),
-		Args:    cobra.NoArgs,
 	}
 	addConfigFlags(root)
-	root.AddCommand(publishCmd(env), importCmd(env))
-	return root
+	return group(root, publishCmd(env), importCmd(env))
 }
 
 // announceWait is how long a producer waits for the broker before it leaves the announcing to the

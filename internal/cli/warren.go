@@ -18,15 +18,12 @@ func Warren(env *Env) *cobra.Command {
 		Use:     "warren",
 		Short:   "Prepare, inspect and mend an installation of Warren",
 		Version: Version(),
-		Args:    cobra.NoArgs,
 	}
 	addConfigFlags(root)
-	root.AddCommand(migrateCmd(env), jobsCmd(env), statsCmd(env), configCmd(env))
-	return root
+	return group(root, migrateCmd(env), jobsCmd(env), statsCmd(env), configCmd(env))
 }
 
 func configCmd(env *Env) *cobra.Command {
-	group := &cobra.Command{Use: "config", Short: "The configuration", Args: cobra.NoArgs}
 	var origin bool
 	show := &cobra.Command{
 		Use:   "show",
@@ -56,12 +53,10 @@ func configCmd(env *Env) *cobra.Command {
 	}
 	show.Flags().BoolVar(&origin, "origin", false, "say where each value comes from")
 	addOutputFlag(show)
-	group.AddCommand(show)
-	return group
+	return group(&cobra.Command{Use: "config", Short: "The configuration"}, show)
 }
 
 func migrateCmd(env *Env) *cobra.Command {
-	group := &cobra.Command{Use: "migrate", Short: "The database's schema", Args: cobra.NoArgs}
 	up := &cobra.Command{
 		Use:   "up",
 		Short: "Bring the schema up to this program's, and store the configured priorities and kinds",
@@ -126,8 +121,7 @@ func migrateCmd(env *Env) *cobra.Command {
 			return app.WriteMigrations(env.Stdout, cfg)
 		},
 	}
-	group.AddCommand(up, status, script)
-	return group
+	return group(&cobra.Command{Use: "migrate", Short: "The database's schema"}, up, status, script)
 }
 
 func printMigrations(w io.Writer, f format, list []jobstore.Migration) error {

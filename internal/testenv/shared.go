@@ -44,6 +44,10 @@ var atExit []func()
 // AtExit has Main call f when the tests have ended. It is for TestMain.
 func AtExit(f func()) { atExit = append(atExit, f) }
 
+// Run is Main for a TestMain that goes on afterwards: it returns the exit code, and does not look
+// for goroutines that are left.
+func Run(m *testing.M) int { return stopAfter{m}.Run() }
+
 // stopAfter is a test run that ends with stopping the shared servers.
 type stopAfter struct{ m *testing.M }
 

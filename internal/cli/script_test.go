@@ -1,0 +1,84 @@
+package cli_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/warrenq/warren/internal/cli"
+	"github.com/warrenq/warren/internal/testenv"
+)
+
+// canary is the password in every URL of the scripts; it may appear in no output.
+const canary = "S3CR3T-CANARY-7f1c"
+
+// scripts lets testscript.Main run the tests and testenv.Main stop the servers.
+type scripts struct{ m *testing.M }
+
+func TestMain(m *testing.M) {
+	// When this binary plays one of the programs, Main runs that and exits.
+	testscript.Main(scripts{m}, map[string]func(){
+		"producer": func() { cli.Main(cli.Producer) },
+		"consumer": func() { cli.Main(cli.Consumer) },
+		"warren":   func() { cli.Main(cli.Warren) },
+	})
+}
+
+// Run implements testscript.TestingM.
+func (s scripts) Run() int { return testenv.Run(s.m) }
+
+// Every script is a person at a terminal: what is typed, what is said, which exit code.
+func TestScripts(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("testdata/script/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no scripts: %v", err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
+			t.Parallel()
+			dsn := testenv.Postgres(t)
+			testscript.Run(t, testscript.Params{
+				Files: []string{file},
+				Setup: func(env *testscript.Env) error {
+					env.Setenv("DATABASE_URL", withPassword(dsn))
+					env.Setenv("PLAIN_URL", dsn)
+					env.Setenv("CANARY", canary)
+					env.Setenv("AMQP_URL", "none")
+					return nil
+				},
+				Cmds:          map[string]func(ts *testscript.TestScript, neg bool, args []string){"sql": sqlCmd(dsn)},
+				UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
+			})
+		})
+	}
+}
+
+// withPassword adds the canary to a DSN; the test servers trust everybody.
+func withPassword(dsn string) string {
+	return strings.Replace(dsn, "postgres@", "postgres:"+canary+"@", 1)
+}
+
+// sqlCmd runs a statement, as an operator with psql would.
+func sqlCmd(dsn string) func(ts *testscript.TestScript, neg bool, args []string) {
+	return func(ts *testscript.TestScript, neg bool, args []string) {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		conn, err := pgx.Connect(ctx, dsn)
+		ts.Check(err)
+		defer func() { _ = conn.Close(ctx) }()
+		_, err = conn.Exec(ctx, strings.Join(args, " "))
+		if neg && err == nil {
+			ts.Fatalf("the statement was accepted")
+		}
+		if !neg {
+			ts.Check(err)
+		}
+	}
+}
