@@ -1,9 +1,11 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -100,8 +102,12 @@ func (c *claiming) bound(ctx context.Context) (context.Context, context.CancelFu
 	return context.WithTimeout(ctx, c.cfg.StatementTimeout+2*time.Second)
 }
 
+// granted puts what was claimed into the order in which slots are to take it.
 func (c *claiming) granted(term *worker.Term, leases []jobstore.Lease) []worker.Work {
 	term.Hold(leases)
+	slices.SortFunc(leases, func(a, b jobstore.Lease) int {
+		return cmp.Or(cmp.Compare(a.Job.Priority, b.Job.Priority), cmp.Compare(a.Job.ID, b.Job.ID))
+	})
 	works := make([]worker.Work, len(leases))
 	for i := range leases {
 		works[i] = worker.Work{Term: term, Lease: leases[i]}
