@@ -1,0 +1,285 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/warrenq/warren/handlers/command"
+	"github.com/warrenq/warren/handlers/probe"
+	"github.com/warrenq/warren/handlers/webhook"
+)
+
+// Kind is how the stock consumer handles the jobs of one kind, complete with its defaults.
+type Kind struct {
+	// Exactly one of the three is not nil. They are valid; whether a command's program exists is
+	// known when command.New looks for it.
+	Webhook *webhook.Config
+	Command *command.Config
+	Probe   *probe.Config
+
+	// Queue of jobs that name none. Default: Config.DefaultQueue.
+	Queue string
+	// Priority of jobs that name none, one of Config.Priorities. Default: the first of them.
+	Priority int
+	// MaxAttempts, 0 for no limit. Default: Config.MaxAttempts.
+	MaxAttempts int
+	// Timeout of one attempt, 0 for none. Default: none, and a minute for webhooks, whose other
+	// side may never answer.
+	Timeout time.Duration
+	// Backoff are the delays after the first, second, … failed attempt; the last one repeats. Nil:
+	// Warren's own curve.
+	Backoff []time.Duration
+	// GroupSkip lets the serial group pass a job that backs off (group_on_retry: skip).
+	GroupSkip bool
+}
+
+// webhookTimeout is the default of Kind.Timeout for webhooks.
+const webhookTimeout = time.Minute
+
+// maxKindName is how many bytes a kind's name may have.
+const maxKindName = 255
+
+// fields are the entries of a mapping, each with what reads it.
+type fields map[string]func(n *yaml.Node) error
+
+// kinds reads all kinds. When there are none it lists that.
+func (l *loader) kinds(v value, given bool) {
+	if given {
+		l.each(v.node, v.origin, "kinds", func(name string, at, n *yaml.Node) {
+			if name == "" || len(name) > maxKindName || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
+				l.complain("%s: %.300q is not a kind; use 1 to %d bytes without spaces and control characters", v.origin.at(at), name, maxKindName)
+				return
+			}
+			l.kind(name, n, v.origin)
+		})
+	}
+	if len(l.cfg.Kinds) == 0 {
+		l.list("kinds", "{}", v.origin.at(v.node))
+	}
+}
+
+// kind reads one kind, `mail: {webhook: {…}, priority: 10}`.
+func (l *loader) kind(name string, n *yaml.Node, o origin) {
+	k := Kind{Queue: l.cfg.DefaultQueue, MaxAttempts: l.cfg.MaxAttempts}
+	if len(l.cfg.Priorities) > 0 {
+		k.Priority = l.cfg.Priorities[0]
+	}
+	timeout := time.Duration(-1)
+	path := "kinds." + name
+	set := l.block(path, n, o, fields{
+		"webhook":      func(n *yaml.Node) error { k.Webhook = l.webhook(path+".webhook", n, o); return nil },
+		"command":      func(n *yaml.Node) error { k.Command = l.command(path+".command", n, o); return nil },
+		"probe":        func(n *yaml.Node) error { k.Probe = l.probe(path+".probe", n, o); return nil },
+		"queue":        text(func(s string) (err error) { k.Queue, err = checkQueue(s); return err }),
+		"max_attempts": text(func(s string) (err error) { k.MaxAttempts, err = parseInt(s, 0, 1_000_000); return err }),
+		"timeout":      text(func(s string) (err error) { timeout, err = ParseDuration(s); return err }),
+		"priority":     text(func(s string) (err error) { k.Priority, err = l.priority(s); return err }),
+		"backoff":      func(n *yaml.Node) (err error) { k.Backoff, err = backoff(n); return err },
+		"group_on_retry": text(func(s string) error {
+			v, err := oneOf(s, "block", "skip")
+			k.GroupSkip = v == "skip"
+			return err
+		}),
+	})
+	if handlers := countSet(set, "webhook", "command", "probe"); handlers != 1 {
+		l.complain("%s: %s has %d handlers; want exactly one of webhook, command, probe", o.at(n), path, handlers)
+		return
+	}
+	switch {
+	case timeout >= 0:
+		k.Timeout = timeout
+	case k.Webhook != nil:
+		k.Timeout = webhookTimeout
+	}
+	l.cfg.Kinds[name] = k
+	l.listKind(path, k, set, o)
+}
+
+func countSet(set map[string]*yaml.Node, names ...string) (n int) {
+	for _, name := range names {
+		if set[name] != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// listKind lists what is not in the handler's block, which was listed when it was read.
+func (l *loader) listKind(path string, k Kind, set map[string]*yaml.Node, o origin) {
+	group := "block"
+	if k.GroupSkip {
+		group = "skip"
+	}
+	for _, row := range [][2]string{
+		{"queue", k.Queue},
+		{"priority", strconv.Itoa(k.Priority)},
+		{"max_attempts", strconv.Itoa(k.MaxAttempts)},
+		{"timeout", FormatDuration(k.Timeout)},
+		{"backoff", listDurations(k.Backoff)},
+		{"group_on_retry", group},
+	} {
+		switch n := set[row[0]]; {
+		case n != nil:
+			l.list(path+"."+row[0], row[1], o.at(n))
+		case row[1] != "":
+			l.list(path+"."+row[0], row[1], "default")
+		}
+	}
+}
+
+func listDurations(list []time.Duration) string {
+	if len(list) == 0 {
+		return ""
+	}
+	texts := make([]string, len(list))
+	for i, d := range list {
+		texts[i] = FormatDuration(d)
+	}
+	return "[" + strings.Join(texts, ", ") + "]"
+}
+
+// block reads a mapping and returns the nodes of the fields that it has.
+func (l *loader) block(path string, n *yaml.Node, o origin, known fields) map[string]*yaml.Node {
+	set := map[string]*yaml.Node{}
+	l.each(n, o, path, func(name string, at, n *yaml.Node) {
+		read, ok := known[name]
+		if !ok {
+			near := nearest(name, slices.Sorted(maps.Keys(known)))
+			if near == "" {
+				l.complain("%s: unknown key %q in %s, which has no keys; remove it", o.at(at), name, path)
+				return
+			}
+			l.complain("%s: unknown key %q in %s; the nearest known key is %q", o.at(at), name, path, near)
+			return
+		}
+		set[name] = n
+		if err := read(resolve(n)); err != nil {
+			l.complain("%s: %s.%s: %w", o.at(n), path, name, err)
+		}
+	})
+	return set
+}
+
+// text makes a field of a function that takes a plain value.
+func text(set func(s string) error) func(*yaml.Node) error {
+	return func(n *yaml.Node) error {
+		if n.Kind != yaml.ScalarNode || isNull(n) {
+			return errors.New(describe(n) + " is not a plain value")
+		}
+		return set(n.Value)
+	}
+}
+
+func (l *loader) priority(s string) (int, error) {
+	p, err := parsePriority(s)
+	if err == nil && len(l.cfg.Priorities) > 0 && !slices.Contains(l.cfg.Priorities, p) {
+		err = fmt.Errorf("priority %d is not configured (%s); add it to priorities, or choose one of them", p, listInts(l.cfg.Priorities))
+	}
+	return p, err
+}
+
+func backoff(n *yaml.Node) ([]time.Duration, error) {
+	texts, err := listOf(n)
+	if err != nil {
+		return nil, fmt.Errorf("%w; want one such as [1s, 5s, 30s]", err)
+	}
+	if len(texts) == 0 {
+		return nil, errors.New("the list is empty; want one such as [1s, 5s, 30s], or leave it out")
+	}
+	list := make([]time.Duration, len(texts))
+	for i, s := range texts {
+		if list[i], err = ParseDuration(s); err != nil {
+			return nil, err
+		}
+	}
+	return list, nil
+}
+
+func (l *loader) webhook(path string, n *yaml.Node, o origin) *webhook.Config {
+	var c webhook.Config
+	set := l.block(path, n, o, fields{
+		"url":    text(func(s string) error { c.URL = s; return nil }),
+		"secret": secretText(&c.Secret),
+		"secret_file": text(func(file string) error {
+			s, err := l.secretFile(file)
+			c.Secret = Secret(s)
+			return err
+		}),
+	})
+	if countSet(set, "secret", "secret_file") == 2 {
+		l.complain("%s: %s has both secret and secret_file; keep one", o.at(set["secret_file"]), path)
+	}
+	if err := c.Validate(); err != nil {
+		l.complain("%s: %s: %w", o.at(n), path, err)
+	}
+	l.list(path+".url", Redact(c.URL), o.at(cmp.Or(set["url"], n)))
+	if c.Secret != "" {
+		l.list(path+".secret", mask, o.at(cmp.Or(set["secret"], set["secret_file"])))
+	}
+	return &c
+}
+
+// secretText is like text for what must not be in a complaint.
+func secretText(to *Secret) func(*yaml.Node) error {
+	return func(n *yaml.Node) error {
+		if n.Kind != yaml.ScalarNode || n.Value == "" || isNull(n) {
+			return errors.New("want a text that is not empty (the value is not shown)")
+		}
+		*to = Secret(n.Value)
+		return nil
+	}
+}
+
+func (l *loader) command(path string, n *yaml.Node, o origin) *command.Config {
+	c := command.Config{Env: map[string]Secret{}}
+	set := l.block(path, n, o, fields{
+		"run":   func(n *yaml.Node) (err error) { c.Run, err = listOf(n); return err },
+		"dir":   text(func(s string) error { c.Dir = s; return nil }),
+		"grace": text(func(s string) (err error) { c.Grace, err = ParseDuration(s); return err }),
+		"env": func(n *yaml.Node) error {
+			l.each(n, o, path+".env", func(name string, at, n *yaml.Node) {
+				var s Secret
+				if err := secretText(&s)(resolve(n)); err != nil {
+					l.complain("%s: %s.env.%s: %w", o.at(at), path, name, err)
+				}
+				c.Env[name] = s
+				l.list(path+".env."+name, mask, o.at(n))
+			})
+			return nil
+		},
+	})
+	if err := c.Validate(); err != nil {
+		l.complain("%s: %s: %w", o.at(n), path, err)
+	}
+	l.list(path+".run", listStrings(c.Run), o.at(cmp.Or(set["run"], n)))
+	if c.Dir != "" {
+		l.list(path+".dir", c.Dir, o.at(set["dir"]))
+	}
+	if set["grace"] != nil {
+		l.list(path+".grace", FormatDuration(c.Grace), o.at(set["grace"]))
+	}
+	return &c
+}
+
+// listStrings writes a list as YAML does. An argument may hold a password.
+func listStrings(list []string) string {
+	shown := make([]string, len(list))
+	for i, s := range list {
+		shown[i] = strconv.Quote(Redact(s))
+	}
+	return "[" + strings.Join(shown, ", ") + "]"
+}
+
+func (l *loader) probe(path string, n *yaml.Node, o origin) *probe.Config {
+	l.block(path, n, o, fields{})
+	l.list(path, "{}", o.at(n))
+	return &probe.Config{}
+}
