@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -265,7 +266,7 @@ func BenchmarkLedger(b *testing.B) {
 // readLedger returns the fields of each line, and fails on one that is not whole.
 func readLedger(t *testing.T, file string) [][]string {
 	t.Helper()
-	b, err := os.ReadFile(file) //nolint:gosec // a file of this test
+	b, err := fs.ReadFile(os.DirFS(filepath.Dir(file)), filepath.Base(file))
 	if err != nil {
 		t.Fatalf("read the ledger: %v", err)
 	}
