@@ -36,7 +36,7 @@ type Ref struct {
 	Band
 }
 
-// Forever, as NewJob.UniqueFor, keeps a unique key taken after the job ended, without end.
+// Forever as a NewJob.UniqueFor keeps the unique key taken after the job has ended, without end.
 const Forever time.Duration = -1
 
 // NewJob is a job to insert. Queue, Priority, Kind, Mode and MaxAttempts are final here: the

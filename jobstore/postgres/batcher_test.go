@@ -114,7 +114,7 @@ func TestBatcherServerErrorIsEveryones(t *testing.T) {
 		var wg sync.WaitGroup
 		for i := range 3 {
 			wg.Go(func() {
-				if _, err := do(t.Context(), fmt.Sprint(i)); (i > 0) != errors.Is(err, down) {
+				if _, err := do(t.Context(), string(rune('0'+i))); (i > 0) != errors.Is(err, down) {
 					t.Errorf("call %d: %v", i, err)
 				}
 			})

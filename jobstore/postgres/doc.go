@@ -26,9 +26,10 @@
 //     may be older than the other's commit.
 //   - The head of a group is read from the statement's snapshot. That is enough, because the
 //     claim then locks the row's newest version, where it must still be READY.
-//   - By-number statements say state || '' = 'READY', and coalesce(holder, 0) = $1. Written plainly,
-//     wrong statistics make the planner scan a whole partial index instead of looking up numbers;
-//     holder + 0 is not enough, because it too implies that holder is not null.
+//   - By-number statements hide columns from partial indexes: state is concatenated with an empty
+//     text, holder goes through coalesce. Written plainly, wrong statistics make the planner scan
+//     a whole index instead of looking up numbers; holder + 0 is not enough, because it too
+//     implies that holder is not null.
 //   - "Recorded already" is outcome_lease = lease_no, not the state: after a back-off the sweep
 //     has made the row READY, and after a rescue it is READY too.
 package postgres

@@ -80,7 +80,7 @@ func retried(ctx context.Context, fn func() error) error {
 		if err == nil || i == attempts-1 || classify(err) != again {
 			return err
 		}
-		pause := time.NewTimer(rand.N(time.Duration(5<<i) * time.Millisecond)) //nolint:gosec // jitter needs no secrecy
+		pause := time.NewTimer(rand.N(time.Duration(5<<i) * time.Millisecond))
 		select {
 		case <-pause.C:
 		case <-ctx.Done():

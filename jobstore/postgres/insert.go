@@ -181,7 +181,7 @@ func insertArgs(jobs []jobstore.NewJob) []any {
 }
 
 // clamp keeps a number that no column takes outside of every column, instead of wrapping it around.
-func clamp(n int) int32 { return int32(min(max(n, -1), 1<<30)) } //nolint:gosec // bounded
+func clamp(n int) int32 { return int32(min(max(n, -1), 1<<30)) }
 
 func optional(s string) *string {
 	if s == "" {

@@ -100,6 +100,7 @@ func TestContract(t *testing.T) {
 	t.Parallel()
 	clone := clones(t)
 	storetest.Run(t, func(t *testing.T) jobstore.Store {
+		t.Helper()
 		s, _ := clone(t)
 		return s
 	})
@@ -111,6 +112,7 @@ func TestContractBehindPooler(t *testing.T) {
 	t.Parallel()
 	clone := clones(t)
 	storetest.Run(t, func(t *testing.T) jobstore.Store {
+		t.Helper()
 		_, dsn := clone(t)
 		s := open(t, testenv.NewPgBouncer(t, dsn), postgres.Config{DirectURL: dsn})
 		if !s.Local() {

@@ -93,7 +93,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 			})
 		})
 		if err != nil {
-			return wrap(fmt.Sprintf("migrate schema %s", s.schema), err)
+			return wrap("migrate schema "+s.schema, err)
 		}
 		if done {
 			return s.Check(ctx)

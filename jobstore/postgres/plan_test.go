@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -117,10 +118,8 @@ func checkPlans(t *testing.T, s *postgres.Store, conn *pgx.Conn) {
 			if index == "" || !strings.HasPrefix(index, "jobs_live") {
 				return
 			}
-			for _, ok := range c.indexes {
-				if index == ok {
-					return
-				}
+			if slices.Contains(c.indexes, index) {
+				return
 			}
 			t.Errorf("%s reads index %s:\n%s", c.name, index, plans[0].Plan)
 		})
@@ -136,11 +135,11 @@ type node struct {
 
 // String is the plan as an indented list.
 func (n node) String() string {
-	text := strings.TrimSpace(n.Type+" "+n.Relation+" "+n.Index) + "\n"
+	lines := []string{strings.TrimSpace(n.Type + " " + n.Relation + " " + n.Index)}
 	for _, p := range n.Plans {
-		text += "  " + strings.ReplaceAll(strings.TrimSuffix(p.String(), "\n"), "\n", "\n  ") + "\n"
+		lines = append(lines, "  "+strings.ReplaceAll(p.String(), "\n", "\n  "))
 	}
-	return text
+	return strings.Join(lines, "\n")
 }
 
 func (n node) walk(visit func(node)) {

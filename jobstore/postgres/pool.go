@@ -65,11 +65,11 @@ func (p *pool) acquire(ctx context.Context) (*pooled, error) {
 			return &pooled{conn: conn, era: era, born: now, since: now}, nil
 		}
 		if time.Since(c.born) > connLifetime {
-			closeConn(c.conn)
+			closeConn(ctx, c.conn)
 			continue
 		}
 		if time.Since(c.since) > idleCheck && c.conn.Ping(ctx) != nil {
-			closeConn(c.conn)
+			closeConn(ctx, c.conn)
 			continue
 		}
 		return c, nil
@@ -92,7 +92,7 @@ func (p *pool) pop() (*pooled, int, error) {
 }
 
 // release takes a connection back, or closes it if it is broken, in a transaction, or of an older era.
-func (p *pool) release(c *pooled) {
+func (p *pool) release(ctx context.Context, c *pooled) {
 	good := !c.conn.IsClosed() && !c.conn.PgConn().IsBusy() && c.conn.PgConn().TxStatus() == 'I'
 	p.mu.Lock()
 	good = good && c.era == p.era && !p.closed
@@ -102,21 +102,21 @@ func (p *pool) release(c *pooled) {
 	}
 	p.mu.Unlock()
 	if !good {
-		closeConn(c.conn)
+		closeConn(ctx, c.conn)
 	}
 	<-p.slot
 }
 
 // reset closes every idle connection, and the lent ones when they come back: after a failover
 // they all lead to the wrong server.
-func (p *pool) reset() {
+func (p *pool) reset(ctx context.Context) {
 	p.mu.Lock()
 	idle := p.idle
 	p.idle = nil
 	p.era++
 	p.mu.Unlock()
 	for _, c := range idle {
-		closeConn(c.conn)
+		closeConn(ctx, c.conn)
 	}
 }
 
@@ -132,15 +132,16 @@ func (p *pool) close() {
 	p.idle = nil
 	p.mu.Unlock()
 	for _, c := range idle {
-		closeConn(c.conn)
+		closeConn(context.Background(), c.conn)
 	}
 	for range cap(p.slot) {
 		p.slot <- struct{}{}
 	}
 }
 
-func closeConn(c *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+// closeConn closes a connection, even after ctx has ended.
+func closeConn(ctx context.Context, c *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	// The connection is given up either way; its error says nothing that anyone could use.
 	_ = c.Close(ctx)

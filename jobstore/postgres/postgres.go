@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -123,8 +125,7 @@ func parse(rawURL string) (*pgx.ConnConfig, error) {
 	var parse *pgconn.ParseConfigError
 	reason := "the connection string cannot be read"
 	if inner := errors.Unwrap(err); errors.As(err, &parse) && inner != nil {
-		var u *url.Error
-		if errors.As(inner, &u) {
+		if u, ok := errors.AsType[*url.Error](inner); ok {
 			inner = u.Err
 		}
 		if text := inner.Error(); !strings.Contains(text, rawURL) {
@@ -148,7 +149,7 @@ func redact(text, rawURL string) string {
 			}
 		}
 	}
-	for _, word := range strings.Fields(rawURL) {
+	for word := range strings.FieldsSeq(rawURL) {
 		if pw, ok := strings.CutPrefix(word, "password="); ok && pw != "" {
 			text = strings.ReplaceAll(text, pw, "***")
 		}
@@ -160,7 +161,7 @@ func redact(text, rawURL string) string {
 // it was empty when the plan was made. Where there is nothing but a scan, forbidding it makes the
 // plan look expensive enough to be compiled, for seconds: hence no jit either.
 func settings() map[string]string {
-	ms := fmt.Sprint(protocolTimeout.Milliseconds())
+	ms := millis(protocolTimeout)
 	return map[string]string{
 		"statement_timeout":                   ms,
 		"lock_timeout":                        ms,
@@ -169,6 +170,9 @@ func settings() map[string]string {
 		"jit":                                 "off",
 	}
 }
+
+// millis is a duration as PostgreSQL's settings want it.
+func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 const probeSQL = `-- warren: probe
 SELECT current_setting('statement_timeout'), current_setting('fsync'), current_setting('synchronous_commit'),
@@ -179,9 +183,7 @@ SELECT current_setting('statement_timeout'), current_setting('fsync'), current_s
 // name prepared statements.
 func (s *Store) probe(ctx context.Context, conf *pgx.ConnConfig) (*pgx.ConnConfig, error) {
 	tuned := conf.Copy()
-	for k, v := range settings() {
-		tuned.RuntimeParams[k] = v
-	}
+	maps.Copy(tuned.RuntimeParams, settings())
 	if tuned.RuntimeParams["application_name"] == "" {
 		tuned.RuntimeParams["application_name"] = "warren"
 	}
@@ -210,7 +212,7 @@ func (s *Store) look(ctx context.Context, conf *pgx.ConnConfig) (timeout string,
 	if err != nil {
 		return "", fmt.Errorf("connect to the database: %w", err)
 	}
-	defer closeConn(conn)
+	defer closeConn(ctx, conn)
 	var fsync, synchronous string
 	var version int
 	var standby bool

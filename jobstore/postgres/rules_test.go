@@ -204,16 +204,16 @@ func TestMassUpdateMeetsEndingJobs(t *testing.T) {
 		t.Fatalf("claim: %+v, %v", got, err)
 	}
 	updated := make(chan error, 1)
+	watch := connect(t, dsn)
 	err = s.InTx(t.Context(), func(ctx context.Context, tx jobstore.Tx) error {
 		done := []jobstore.Outcome{{ID: id, LeaseNo: got.Leases[0].Job.LeaseNo, State: jobstore.Finished}}
 		if _, err := s.RecordTx(ctx, tx, by.Holder, done); err != nil {
 			return err
 		}
 		go func() {
-			_, err := conn.Exec(context.Background(), "UPDATE warren.jobs SET metadata = '{}' WHERE kind = 'k'")
+			_, err := conn.Exec(ctx, "UPDATE warren.jobs SET metadata = '{}' WHERE kind = 'k'")
 			updated <- err
 		}()
-		watch := connect(t, dsn)
 		for {
 			var waiting bool
 			err := watch.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'UPDATE warren%')").Scan(&waiting)
@@ -267,20 +267,20 @@ func TestEnqueue(t *testing.T) {
 		t.Errorf("everything named: %+v", j)
 	}
 	for call, want := range map[string]string{
-		"'mail', priority => 7":                                    "priority 7 is not configured (10, 20, 30)",
-		"'mail', mode => 'unique'":                                 "mode unique needs an identifier",
-		"'mail', mode => 'recurring', identifier => 'x'":           "needs every",
-		"'mail', mode => 'odd'":                                    "mode 'odd' is unknown",
-		"'mail', every => '1 s'":                                   "every is for mode recurring",
-		`'mail', "coalesce" => 1`:                                  "coalesce needs a serial_group",
-		"NULL":                                                     "kind is missing",
-		"''":                                                       "kind '' is not a name",
-		"'a b'":                                                    "is not a name",
-		"'mail', queue => 'a/b'":                                   "queue 'a/b' is not a name",
-		"'mail', identifier => ''":                                 "identifier must be",
-		"'mail', serial_group => E'a\\nb'":                         "serial_group must be",
-		"'mail', max_attempts => -1":                               "max_attempts -1 is negative",
-		"'mail', to_jsonb(repeat('x', 200))":                       "args have 202 bytes, more than the 200",
+		"'mail', priority => 7":                          "priority 7 is not configured (10, 20, 30)",
+		"'mail', mode => 'unique'":                       "mode unique needs an identifier",
+		"'mail', mode => 'recurring', identifier => 'x'": "needs every",
+		"'mail', mode => 'odd'":                          "mode 'odd' is unknown",
+		"'mail', every => '1 s'":                         "every is for mode recurring",
+		`'mail', "coalesce" => 1`:                        "coalesce needs a serial_group",
+		"NULL":                                           "kind is missing",
+		"''":                                             "kind '' is not a name",
+		"'a b'":                                          "is not a name",
+		"'mail', queue => 'a/b'":                         "queue 'a/b' is not a name",
+		"'mail', identifier => ''":                       "identifier must be",
+		"'mail', serial_group => E'a\\nb'":               "serial_group must be",
+		"'mail', max_attempts => -1":                     "max_attempts -1 is negative",
+		"'mail', to_jsonb(repeat('x', 200))":             "args have 202 bytes, more than the 200",
 		"'mail', mode => 'recurring', identifier=>'x', every=>'0'": "needs every",
 	} {
 		_, err := conn.Exec(t.Context(), "SELECT warren.enqueue("+call+")")

@@ -40,7 +40,7 @@ SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $1,
 
 func (l localSession) run(ctx context.Context, sql string, args []any, each func(pgx.Rows) error) (err error) {
 	var b pgx.Batch
-	b.Queue(localSettingsSQL, fmt.Sprint(protocolTimeout.Milliseconds()))
+	b.Queue(localSettingsSQL, millis(protocolTimeout))
 	b.Queue(sql, args...)
 	res := l.conn.SendBatch(ctx, &b)
 	defer func() {
@@ -118,14 +118,14 @@ func (s *Store) with(ctx context.Context, fn func(q session) error) error {
 	if err != nil {
 		return err
 	}
-	defer s.pool.release(c)
+	defer s.pool.release(ctx, c)
 	if s.local {
 		err = fn(localSession{c.conn})
 	} else {
 		err = fn(connSession{c.conn})
 	}
 	if err != nil && classify(err) == away {
-		s.pool.reset()
+		s.pool.reset(ctx)
 	}
 	return err
 }
@@ -137,20 +137,20 @@ func (s *Store) inTx(ctx context.Context, bulk bool, fn func(ctx context.Context
 	if err != nil {
 		return err
 	}
-	defer s.pool.release(c)
+	defer s.pool.release(ctx, c)
 	err = pgx.BeginFunc(ctx, c.conn, func(tx pgx.Tx) error {
 		limit := protocolTimeout
 		if bulk {
 			limit = bulkTimeout
 		}
-		ms := fmt.Sprint(limit.Milliseconds())
+		ms := millis(limit)
 		if _, err := tx.Exec(ctx, txSettingsSQL, ms, map[bool]string{true: "on", false: "off"}[bulk]); err != nil {
 			return err
 		}
 		return fn(ctx, tx)
 	})
 	if err != nil && classify(err) == away {
-		s.pool.reset()
+		s.pool.reset(ctx)
 	}
 	return err
 }
@@ -180,7 +180,7 @@ func (s *Store) InTx(ctx context.Context, fn func(ctx context.Context, tx jobsto
 	if err != nil {
 		return wrap("begin a transaction", err)
 	}
-	defer s.pool.release(c)
+	defer s.pool.release(ctx, c)
 	var own error
 	err = pgx.BeginFunc(ctx, c.conn, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, userSettingsSQL); err != nil {
@@ -194,7 +194,7 @@ func (s *Store) InTx(ctx context.Context, fn func(ctx context.Context, tx jobsto
 		return err // fn's own words, or those of a method that has wrapped them
 	case err != nil:
 		if classify(err) == away {
-			s.pool.reset()
+			s.pool.reset(ctx)
 		}
 		return wrap("commit a transaction", err)
 	}

@@ -38,7 +38,7 @@ func (s *Store) Listen(ctx context.Context, wake func()) error {
 	if err != nil {
 		return wrap("connect to listen", err)
 	}
-	defer closeConn(conn)
+	defer closeConn(ctx, conn)
 	// The channel is the schema's name, which holds letters, digits and underscores only.
 	if _, err := conn.Exec(connecting, "LISTEN "+pgx.Identifier{s.channel()}.Sanitize()); err != nil {
 		return wrap("listen", err)

@@ -36,7 +36,7 @@ func groupTests() []test {
 func groupOrder(w *world, next bool) {
 	names := map[jobstore.ID]string{}
 	var ids []jobstore.ID
-	for _, s := range strings.Fields("a1 b1 c2 d1 e1 f2 g1") {
+	for s := range strings.FieldsSeq("a1 b1 c2 d1 e1 f2 g1") {
 		priority := 10
 		if s[1] == '2' {
 			priority = 20
@@ -178,12 +178,12 @@ func groupExclusion(w *world) {
 	}
 	ids := w.insert(jobs...)
 	var inside [groups]atomic.Int32
-	var overlaps, done atomic.Int32
+	var overlaps, done atomic.Int64
 	var wg sync.WaitGroup
 	for c := range 8 {
 		by := w.consumer()
 		wg.Go(func() {
-			for done.Load() < int32(len(ids)) && w.Context().Err() == nil && !w.Failed() {
+			for done.Load() < int64(len(ids)) && w.Context().Err() == nil && !w.Failed() {
 				got, err := w.grab(by, c%2 == 0, ids)
 				if err != nil {
 					w.Errorf("claim: %v", err)
@@ -207,7 +207,7 @@ func groupExclusion(w *world) {
 		})
 	}
 	wg.Wait()
-	if overlaps.Load() > 0 || done.Load() != int32(len(ids)) {
+	if overlaps.Load() > 0 || done.Load() != int64(len(ids)) {
 		w.Fatalf("%d overlaps, %d of %d jobs done", overlaps.Load(), done.Load(), len(ids))
 	}
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -221,7 +222,7 @@ func leaderRace(w *world) {
 	var wg sync.WaitGroup
 	for i := range 16 {
 		wg.Go(func() {
-			_, ok, err := w.store.Lead(w.Context(), "sweep", string(rune('a'+i)), long)
+			_, ok, err := w.store.Lead(w.Context(), "sweep", fmt.Sprint("process ", i), long)
 			if err != nil {
 				w.Errorf("lead: %v", err)
 			}
