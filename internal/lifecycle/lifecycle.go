@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Part is one long-lived piece of work.
@@ -35,12 +36,15 @@ func Run(ctx context.Context, parts ...Part) error {
 	case <-ctx.Done():
 	case <-ended:
 	}
+	cause := context.Cause(ctx)
 	var errs []error
-	for i := len(started) - 1; i >= 0; i-- {
-		started[i].stop(context.Cause(ctx))
-		if err := <-started[i].done; err != nil && !errors.Is(err, context.Canceled) {
-			errs = append(errs, fmt.Errorf("%s: %w", started[i].name, err))
+	for _, part := range slices.Backward(started) {
+		part.stop(cause)
+		err := <-part.done
+		if err == nil || errors.Is(err, context.Canceled) || (cause != nil && errors.Is(err, cause)) {
+			continue
 		}
+		errs = append(errs, fmt.Errorf("%s: %w", part.name, err))
 	}
 	return errors.Join(errs...)
 }

@@ -114,24 +114,32 @@ func (r *Relay) Flush(ctx context.Context) error {
 	return nil
 }
 
-// Run announces until ctx ends, once in the relay's life; then it tries once more, for at most two seconds, and leaves the
-// rest to the outbox.
+// Run announces until ctx ends, once in the relay's life. What waits or is under way then has two
+// more seconds, and the outbox, for three more, takes the rest.
 func (r *Relay) Run(ctx context.Context) error {
 	r.setRunning(true)
 	close(r.started)
 	defer r.setRunning(false)
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lastTry, cancel) })
+	defer stop()
 	for {
 		select {
 		case <-r.more:
-			r.announce(ctx)
+			r.announce(work)
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-			defer cancel()
-			r.announce(last)
+			r.announce(work)
+			r.leave(work)
 			return nil
 		}
 	}
 }
+
+const (
+	lastTry = 2 * time.Second // to announce what waits when the relay stops
+	keeping = 3 * time.Second // to put into the outbox what was not announced
+)
 
 func (r *Relay) setRunning(v bool) {
 	r.mu.Lock()
@@ -139,9 +147,9 @@ func (r *Relay) setRunning(v bool) {
 	r.running = v
 }
 
-// announce works until nothing waits.
+// announce works until nothing waits or ctx ends.
 func (r *Relay) announce(ctx context.Context) {
-	for {
+	for ctx.Err() == nil {
 		batch := r.take()
 		if len(batch) == 0 {
 			return
@@ -149,7 +157,21 @@ func (r *Relay) announce(ctx context.Context) {
 		failed, err := r.cfg.Announcer.Announce(ctx, batch)
 		if len(failed) > 0 {
 			r.cfg.Log.Debug("could not announce; the outbox takes over", zap.Int("jobs", len(failed)), zap.Error(err))
-			r.keep(ctx, failed)
+			outbox, cancel := context.WithTimeout(context.WithoutCancel(ctx), keeping)
+			r.keep(outbox, failed)
+			cancel()
+		}
+		r.done(len(batch))
+	}
+}
+
+// leave puts what waits into the outbox, as much as there is time for.
+func (r *Relay) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keeping)
+	defer cancel()
+	for batch := r.take(); len(batch) > 0; batch = r.take() {
+		if ctx.Err() == nil {
+			r.keep(ctx, batch)
 		}
 		r.done(len(batch))
 	}
@@ -158,8 +180,6 @@ func (r *Relay) announce(ctx context.Context) {
 // keep puts refs into the outbox. When the database is away too, they are found by the lost-hint
 // sweep, so a few tries are enough.
 func (r *Relay) keep(ctx context.Context, refs []jobstore.Ref) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-	defer cancel()
 	ids := make([]jobstore.ID, len(refs))
 	for i, ref := range refs {
 		ids[i] = ref.ID
