@@ -43,13 +43,34 @@ func newStore(t *testing.T) *postgres.Store {
 	return store
 }
 
+// testBroker is a broker that knows how to reach itself again: one Broker value serves one consumer.
+type testBroker struct {
+	broker.Broker
+	url string
+}
+
 func newBroker(t *testing.T) broker.Broker {
 	t.Helper()
-	b, err := rabbitmq.Open(rabbitmq.Config{URL: testenv.RabbitMQ(t), Log: testLog(t)})
+	return openBroker(t, testenv.RabbitMQ(t))
+}
+
+func openBroker(t *testing.T, url string) broker.Broker {
+	t.Helper()
+	b, err := rabbitmq.Open(rabbitmq.Config{URL: url, Log: testLog(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b
+	return &testBroker{Broker: b, url: url}
+}
+
+// again opens the same broker for another consumer.
+func again(t *testing.T, b broker.Broker) broker.Broker {
+	t.Helper()
+	own, ok := b.(*testBroker)
+	if !ok {
+		t.Fatalf("%T is not of newBroker", b)
+	}
+	return openBroker(t, own.url)
 }
 
 func testLog(t *testing.T) *zap.Logger { return zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)) }
