@@ -21,7 +21,7 @@ func ExampleDatabase() string {
 	}
 	dsn, err := url.Parse(admin)
 	if err != nil {
-		panic(fmt.Sprintf("%s is not a URL", EnvDatabaseURL))
+		panic(EnvDatabaseURL + " is not a URL")
 	}
 	name := "warren_example_" + strings.ToLower(rand.Text()[:12])
 	if err := createDatabase(ctx, admin, name); err != nil {
