@@ -68,8 +68,7 @@ func (f *BrokeredFeed) feed(ctx context.Context) {
 			<-ctx.Done()
 			return
 		}
-		room := f.hand.room()
-		if room == 0 {
+		if f.hand.room() == 0 {
 			if awaitRoom(ctx, f.hand, f.claiming.cfg.HandBack) {
 				f.offerHeld(ctx)
 			}
@@ -78,7 +77,8 @@ func (f *BrokeredFeed) feed(ctx context.Context) {
 		if !f.gather(ctx) {
 			continue
 		}
-		if err := f.claim(ctx, room); err != nil {
+		// More slots may have become free while the hint was waited for.
+		if err := f.claim(ctx, f.hand.room()); err != nil {
 			return // the claim only gives up because ctx ended
 		}
 	}
@@ -105,7 +105,7 @@ func (f *BrokeredFeed) gather(ctx context.Context) bool {
 	if err != nil {
 		if ctx.Err() == nil && short.Err() == nil {
 			f.trouble(ctx, "cannot receive hints", err)
-		} else if empty, _ := f.hand.idle(); !empty && ctx.Err() == nil {
+		} else if !f.hand.empty() && ctx.Err() == nil {
 			awaitRoom(ctx, f.hand, f.claiming.cfg.HandBack)
 		}
 		return false
@@ -116,7 +116,7 @@ func (f *BrokeredFeed) gather(ctx context.Context) bool {
 }
 
 func (f *BrokeredFeed) patience() time.Duration {
-	if empty, _ := f.hand.idle(); !empty || !f.claiming.doubt.IsZero() {
+	if !f.hand.empty() || !f.claiming.doubt.IsZero() {
 		return stale
 	}
 	return 30 * time.Second
@@ -136,6 +136,9 @@ func (f *BrokeredFeed) pull() {
 // are used up.
 func (f *BrokeredFeed) claim(ctx context.Context, room int) error {
 	ids, parts := f.held.take(room)
+	if len(ids) == 0 {
+		return nil
+	}
 	began := time.Now()
 	works, err := f.claiming.byNumber(ctx, ids)
 	if err != nil {

@@ -16,7 +16,7 @@ type handoff struct {
 	waiting int           // slots inside next
 	budget  int           // jobs that may still be handed out; < 0 = no limit
 	done    bool          // nothing more will come
-	given   uint64        // jobs handed out so far
+	last    time.Time     // of the latest hand-out
 	arrived chan struct{} // closed and replaced when ready or done changes
 	free    chan struct{} // holds one token when a slot began to wait
 	drained bool          // nobody takes work any more
@@ -47,8 +47,8 @@ func (h *handoff) next(ctx context.Context) (worker.Work, error) {
 			h.ready[0] = worker.Work{}
 			h.ready = h.ready[1:]
 			h.waiting--
-			h.given++
-			h.pace.handedOut(1)
+			h.last = time.Now()
+			h.pace.handedOut(h.last)
 			h.mu.Unlock()
 			return w, nil
 		}
@@ -135,11 +135,18 @@ func (h *handoff) changed() {
 	h.arrived = make(chan struct{})
 }
 
-// idle reports whether nothing waits for a slot, and how much was handed out until now.
-func (h *handoff) idle() (empty bool, given uint64) {
+// empty reports whether nothing waits for a slot.
+func (h *handoff) empty() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.ready) == 0, h.given
+	return len(h.ready) == 0
+}
+
+// lastGiven is when a slot last took something.
+func (h *handoff) lastGiven() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.last
 }
 
 // takeBack returns the work that no slot has taken.

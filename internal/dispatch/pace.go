@@ -19,12 +19,11 @@ const maxAhead = 500
 // window is how long hand-outs are counted before the rate is looked at.
 const window = 10 * time.Millisecond
 
-func (p *pace) handedOut(n int) {
-	now := time.Now()
+func (p *pace) handedOut(now time.Time) {
 	if p.since.IsZero() {
 		p.since = now
 	}
-	p.count += n
+	p.count++
 	if d := now.Sub(p.since); d >= window {
 		p.rate = smooth(p.rate, float64(p.count)/d.Seconds())
 		p.since, p.count = now, 0

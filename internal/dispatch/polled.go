@@ -126,9 +126,8 @@ func (f *PolledFeed) awaitWake(ctx context.Context) {
 
 // awaitRoom waits for a slot to become free. Work that was claimed ahead and that no slot has
 // taken for a while is handed back: another process may be free. It reports whether slots took
-// nothing and none was free for that long.
+// nothing, and none was free, for that long.
 func awaitRoom(ctx context.Context, hand *handoff, handBack func([]worker.Work)) (stalled bool) {
-	_, before := hand.idle()
 	t := time.NewTimer(stale)
 	defer t.Stop()
 	for {
@@ -141,11 +140,11 @@ func awaitRoom(ctx context.Context, hand *handoff, handBack func([]worker.Work))
 		case <-ctx.Done():
 			return false
 		case <-t.C:
-			empty, now := hand.idle()
-			if now != before {
-				return false
+			if left := stale - time.Since(hand.lastGiven()); left > 0 {
+				t.Reset(left)
+				continue
 			}
-			if works := hand.takeBack(); !empty && len(works) > 0 {
+			if works := hand.takeBack(); len(works) > 0 {
 				handBack(works)
 			}
 			return true

@@ -65,11 +65,19 @@ func NewKeeper(store Registrar, self jobstore.Consumer, beat Beat, restart func(
 
 // Term waits for a living registration.
 func (k *Keeper) Term(ctx context.Context) (*Term, error) {
-	select {
-	case t := <-k.terms:
-		return t, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
+	for {
+		select {
+		case t := <-k.terms:
+			if t.Alive() {
+				return t, nil
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		// The term has just ended, and Run will see it at its next look at the clock.
+		if err := Sleep(ctx, k.beat.TTL/80); err != nil {
+			return nil, err
+		}
 	}
 }
 

@@ -1,0 +1,231 @@
+package dispatch_test
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/warrenq/warren/internal/dispatch"
+	"github.com/warrenq/warren/jobstore"
+)
+
+// first answers the first claim with an error and the others with nil.
+func first(err error) func(n int) error {
+	return func(n int) error {
+		if n == 1 {
+			return err
+		}
+		return nil
+	}
+}
+
+func TestALostClaimReplyIsAskedForAgainWithTheSameToken(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.lose = first(errAway)
+		r.brokered(10, 0)
+		r.slot(2)
+		r.hint(10, 1, 2)
+		pass(time.Second)
+		calls := r.claims()
+		if len(calls) != 2 || calls[0].by.Again || !calls[1].by.Again || calls[0].by.Token != calls[1].by.Token ||
+			calls[0].by.Token == 0 || !slices.Equal(calls[0].ids, calls[1].ids) {
+			t.Errorf("claims %+v, want the second to repeat the first", calls)
+		}
+		r.gets(1, 2) // each once
+		r.slot(1)
+		r.hint(10, 3)
+		synctest.Wait()
+		if calls := r.claims(); len(calls) != 3 || calls[2].by.Again || calls[2].by.Token == calls[0].by.Token {
+			t.Errorf("claims %+v, want the next to be a new one", calls)
+		}
+	})
+}
+
+func TestAFailedClaimIsTriedAgainWithGrowingPauses(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.before = func(n int) error {
+			if n < 100 {
+				return errAway
+			}
+			return nil
+		}
+		r.brokered(10, 0)
+		r.slot(1)
+		r.hint(10, 1)
+		pass(time.Minute)
+		if n := len(r.claims()); n < 20 || n > 80 {
+			t.Errorf("%d claims in a minute without a database, want about one every one to three seconds", n)
+		}
+		pass(5 * time.Minute)
+		r.gets(1)
+		if got := r.read(); !slices.Equal(got[:2], []string{"claim [1]", "ack [1]"}) {
+			t.Errorf("got %q, want no ack before the claim that worked", got)
+		}
+	})
+}
+
+func TestWhatALostReplyGrantedIsReleasedWhenItCannotBeUnderWay(t *testing.T) {
+	t.Parallel()
+	for name, brokered := range map[string]bool{"brokered": true, "polled": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(r *rig) {
+				r.lose = first(errAway)
+				r.forget = true // the claim reached the database after it was asked about
+				r.add(10, 1)
+				if brokered {
+					r.brokered(10, 0)
+					r.hint(10, 1)
+				} else {
+					r.run(dispatch.NewPolledFeed(dispatch.PolledConfig{Claim: r.claim}))
+				}
+				r.slot(2)
+				pass(time.Second)
+				r.gets()
+				r.hint(10, 2)
+				pass(2 * time.Second)
+				r.gets(2)
+				if len(r.seen().known) != 0 {
+					t.Error("released while the claim may be under way: it would be released and run")
+				}
+				pass(3 * time.Second)
+				if len(r.seen().known) != 1 || !slices.Equal(r.seen().known[0], []jobstore.ID{2}) || !slices.Equal(r.seen().released, []jobstore.ID{1}) {
+					t.Errorf("asked with %v known, released %v; want 2 and 1", r.seen().known, r.seen().released)
+				}
+				pass(time.Minute)
+				if len(r.seen().known) != 1 {
+					t.Errorf("asked %d times, want once", len(r.seen().known))
+				}
+			})
+		})
+	}
+}
+
+func TestAnOrdinaryClaimLeavesNoDoubt(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.brokered(10, 0)
+		r.slot(2)
+		r.hint(10, 1)
+		pass(time.Hour)
+		if len(r.seen().known) != 0 {
+			t.Errorf("%d releases without a lost reply", len(r.seen().known))
+		}
+	})
+}
+
+func TestAGoneHolderEndsTheTermAndTheClaimGoesOnUnderTheNext(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.before = first(jobstore.ErrHolderGone)
+		r.brokered(10, 0)
+		old := r.term()
+		r.slot(1)
+		r.hint(10, 1)
+		pass(10 * time.Second)
+		works := r.gets(1)
+		if old.Alive() {
+			t.Error("the old term goes on")
+		}
+		calls := r.claims()
+		last := calls[len(calls)-1].by
+		if last.Holder == old.Holder || last.Again || last.Token == calls[0].by.Token || works[0].Term.Holder != last.Holder {
+			t.Errorf("the last claim is by %+v, want a new holder with a token of its own", last)
+		}
+		if held := works[0].Term.Held(); !slices.Equal(held, []jobstore.ID{1}) {
+			t.Errorf("the new term holds %v, want 1", held)
+		}
+	})
+}
+
+func TestAClaimThatHangsIsGivenUpAndRepeated(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.set(func() { r.gate = make(chan struct{}) })
+		r.brokered(10, 0)
+		r.slot(1)
+		r.hint(10, 1)
+		pass(4 * time.Second)
+		r.set(func() { r.gate = nil })
+		pass(2 * time.Second)
+		r.gets(1)
+		if calls := r.claims(); len(calls) != 2 || !calls[1].by.Again {
+			t.Errorf("claims %+v, want the hung one repeated", calls)
+		}
+	})
+}
+
+func TestTheClaimantIsWhoTheConfigurationSays(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.brokered(10, 0)
+		r.slot(1)
+		r.hint(10, 1)
+		if by := r.claims()[0].by; by.Host != "here" || !slices.Equal(by.Queues, []string{"q"}) || by.Holder != r.term().Holder {
+			t.Errorf("claimed by %+v", by)
+		}
+	})
+}
+
+// Quick handlers make a feed claim ahead of the slots. When they all get slow at once, what was
+// claimed ahead goes to others.
+func TestWhatWasClaimedAheadIsHandedBackWhenNoSlotTakesIt(t *testing.T) {
+	t.Parallel()
+	for name, brokered := range map[string]bool{"brokered": true, "polled": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(r *rig) {
+				r.takes = 10 * time.Millisecond
+				if brokered {
+					r.brokered(200, 0)
+				} else {
+					r.run(dispatch.NewPolledFeed(dispatch.PolledConfig{Claim: r.claim}))
+				}
+				for id := int64(1); id <= 600; id += 10 {
+					r.hint(10, id, id+1, id+2, id+3, id+4, id+5, id+6, id+7, id+8, id+9)
+				}
+				slow := make(chan struct{})
+				var taken []jobstore.ID
+				for range 2 {
+					r.slots.Go(func() {
+						for {
+							w, err := r.feed.Next(r.t.Context())
+							if err != nil {
+								return
+							}
+							w.Term.Drop(w.Lease.Job.ID, w.Lease.Job.LeaseNo)
+							n := 0
+							r.set(func() { taken = append(taken, w.Lease.Job.ID); n = len(taken) })
+							if n >= 300 {
+								<-slow
+								return
+							}
+							<-time.After(time.Millisecond)
+						}
+					})
+				}
+				pass(5 * time.Second)
+				most, back := 0, r.seen().back
+				for _, c := range r.claims() {
+					most = max(most, c.n, len(c.ids))
+				}
+				if most <= 2 {
+					t.Errorf("the largest claim is %d, want more than slots: quick handlers starve", most)
+				}
+				if len(back) == 0 || len(r.term().Held()) != 0 {
+					t.Errorf("%d handed back, %d held; want what was claimed ahead", len(back), len(r.term().Held()))
+				}
+				for _, id := range back {
+					if slices.Contains(taken, id) {
+						t.Fatalf("job %d was taken and handed back", id)
+					}
+				}
+				close(slow)
+				r.slots.Wait()
+			})
+		})
+	}
+}
