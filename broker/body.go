@@ -19,7 +19,7 @@ func ParseBody(body []byte) ([]int64, error) {
 	case len(body) == 0:
 		return nil, errors.New("the body is empty: want numbers separated by single spaces")
 	case len(body) > MaxBody:
-		return nil, fmt.Errorf("the body has %d bytes: at most %d are allowed", len(body), MaxBody)
+		return nil, fmt.Errorf("the body has more than %d bytes", MaxBody)
 	}
 	count := 1
 	for _, c := range body {

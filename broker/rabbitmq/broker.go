@@ -79,7 +79,7 @@ func Open(cfg Config) (*Broker, error) {
 
 func (b *Broker) newLink(role string, nodes []endpoint, turns *pace) *link {
 	return &link{
-		role: role, name: b.cfg.Name + " (" + role + ")", cfg: b.cfg, nodes: slices.Clone(nodes),
+		role: role, name: b.cfg.Name + " (" + role + ")", sift: role == "consume", cfg: b.cfg, nodes: slices.Clone(nodes),
 		log: b.cfg.Log.With(zap.String("connection", role)), count: b.count, pace: turns,
 		topo:    func() *topo { return newTopo(b.names, b.slow, b.cfg.Log) },
 		changed: make(chan struct{}),

@@ -15,14 +15,10 @@ import (
 	"github.com/warrenq/warren/broker"
 )
 
-// errCredentials is a login that ended with the broker closing the socket without a word. That
-// is how RabbitMQ refuses a password, and also how a broker looks that stops at that moment: the
-// supervisor believes it at the second time.
-var errCredentials = errors.New("the broker closed the connection at the login: wrong user or password")
-
-// dial connects to one node and completes the AMQP handshake, all within timeout. Its errors
-// contain no secrets and are not classified yet.
-func dial(ctx context.Context, e endpoint, name string, timeout time.Duration) (*amqp.Connection, *wire, error) {
+// dial connects to one node and completes the AMQP handshake, all within timeout. What comes from
+// the broker is sieved if it is other people's messages. Its errors contain no secrets and are
+// not classified yet.
+func dial(ctx context.Context, e endpoint, name string, sift bool, timeout time.Duration) (*amqp.Connection, *wire, error) {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	end, _ := ctx.Deadline()
@@ -43,7 +39,11 @@ func dial(ctx context.Context, e endpoint, name string, timeout time.Duration) (
 	}
 	// The end of ctx, too, must reach a handshake that waits for a silent broker.
 	stop := context.AfterFunc(ctx, func() { _ = w.Close() })
-	c, err := amqp.Open(w, amqpConfig(e, name))
+	var socket net.Conn = w
+	if sift {
+		socket = sieved{wire: w, sieve: newSieve(w)}
+	}
+	c, err := amqp.Open(socket, amqpConfig(e, name))
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -59,17 +59,18 @@ func dial(ctx context.Context, e endpoint, name string, timeout time.Duration) (
 
 // explain sets right what the library makes of a handshake that failed: whatever goes wrong
 // after the password was sent is "wrong password" to it, whatever goes wrong when the vhost was
-// asked for is "no access".
+// asked for is "no access". Only what the broker says is believed.
 func explain(ctx context.Context, err error, w *wire) error {
-	switch {
+	var reply *amqp.Error
+	switch ended := w.ended(); {
+	case errors.As(err, &reply) && reply.Server:
+		return err
 	case ctx.Err() != nil:
 		return fmt.Errorf("the AMQP handshake took too long: %w", context.Cause(ctx))
-	case errors.Is(err, amqp.ErrCredentials) && w.ended():
-		return errCredentials
-	case errors.Is(err, amqp.ErrCredentials), errors.Is(err, amqp.ErrVhost):
-		return errors.New("the connection broke during the AMQP handshake")
-	default:
+	case ended == nil:
 		return err
+	default:
+		return fmt.Errorf("the connection broke during the AMQP handshake: %w", ended)
 	}
 }
 
@@ -80,14 +81,32 @@ func amqpConfig(e endpoint, name string) amqp.Config {
 	props := amqp.NewConnectionProperties()
 	props.SetClientConnectionName(name)
 	props["product"] = "Warren"
-	sasl := amqp.Authentication(&amqp.PlainAuth{Username: e.user, Password: string(e.password)})
+	auth := login{Authentication: &amqp.PlainAuth{Username: e.user, Password: e.password()}, props: props}
 	if e.external {
-		sasl = &amqp.ExternalAuth{}
+		auth.Authentication = &amqp.ExternalAuth{}
 	}
 	return amqp.Config{
-		SASL: []amqp.Authentication{sasl}, Vhost: e.vhost, Heartbeat: e.heartbeat,
+		SASL: []amqp.Authentication{auth}, Vhost: e.vhost, Heartbeat: e.heartbeat,
 		Properties: props, Locale: "en_US", FrameSize: 128 << 10,
 	}
+}
+
+// login tells the broker, together with the password, that we want to hear when it refuses it.
+//
+// Without that RabbitMQ says nothing for three seconds and then drops the socket, which is also
+// how a broker looks that stops at that moment. The library has no setting for it and overwrites
+// the capabilities; but it asks for the response after that and before it sends both.
+type login struct {
+	amqp.Authentication
+	props amqp.Table
+}
+
+// Response implements amqp.Authentication.
+func (l login) Response() string {
+	if c, ok := l.props["capabilities"].(amqp.Table); ok {
+		c["authentication_failure_close"] = true
+	}
+	return l.Authentication.Response()
 }
 
 // handshakeTLS makes a TLS connection of conn. The files are read each time, so that renewed

@@ -27,8 +27,9 @@
 // mandatory and persistent, wait for all confirms, catch up with the returns, declare and send
 // once more what was returned. What is not confirmed in time is unknown.
 //
-// Consume: the library's stream → flow (notes the tag) → ParseBody → inbox (a heap: priority,
-// then arrival) → Next → Ack (as few frames as the tags allow).
+// Consume: wire → sieve (drops what nobody may trust) → the library's stream → flow (notes the
+// tag) → ParseBody → inbox (a heap: priority, then arrival) → Next → Ack (as few frames as the
+// tags allow).
 //
 // # Lock order
 //
@@ -44,14 +45,18 @@
 //   - The library's idea of a deadline is replaced by wire's, from the first byte on. With it a
 //     frozen broker is noticed after one and a half heartbeats, and a write that nobody reads
 //     fails after one.
+//   - The library ends the connection over headers it does not like, and the broker delivers them
+//     again to the next one: a single message could stop a consumer for good. The sieve drops all
+//     headers and properties before the library sees them, and the rest of bodies that are too
+//     long. A delivery's properties are therefore always empty here.
 //   - A confirm is not routing. A hint without a queue is confirmed and returned; the return is
 //     written first but read by another goroutine, so the publisher asks that goroutine to catch
 //     up before it believes the confirms.
 //   - The alternate exchange has no queue. With one, mandatory hints would not be returned.
 //   - When a channel or connection closes, every confirm that is waited for turns into a nack. It
 //     means unknown.
-//   - The library reports whatever goes wrong after the password was sent as a wrong password. A
-//     broker that restarts looks like that, so the second such failure in a row is believed.
+//   - The library reports whatever goes wrong after the password was sent as a wrong password. Only
+//     the broker's own word for it counts, and login makes sure that it says it.
 //   - The broker closes a channel for an unknown tag, also for "multiple" when nothing is left
 //     below. See tags.
 //   - A nack that requeues goes back to the same consumer at once. Pause cancels first.

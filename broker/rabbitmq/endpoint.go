@@ -24,12 +24,11 @@ type endpoint struct {
 	tls       TLS
 }
 
-// secret is text that prints as stars everywhere.
-type secret string
+// secret is text that no way of printing shows. A string with its own String would not do: inside
+// of a struct %#v prints it.
+type secret func() string
 
-func (secret) String() string               { return "***" }
-func (secret) GoString() string             { return "***" }
-func (secret) MarshalText() ([]byte, error) { return []byte("***"), nil }
+func keep(text string) secret { return func() string { return text } }
 
 // String is the endpoint as operators may see it: no user, no password.
 func (e endpoint) String() string {
@@ -98,7 +97,7 @@ func parseEndpoint(raw string, c Config) (endpoint, error) {
 	u, err := url.Parse(strings.TrimSpace(raw))
 	switch {
 	case err != nil:
-		return endpoint{}, errors.New("this is no URL: use amqp://user:password@host:5672/vhost and percent-encode special characters of the password, for example / as %2F, @ as %40")
+		return endpoint{}, errors.New("this is no URL: use amqp://user:password@host:5672/vhost and percent-encode special characters of the password, for example / as %2F, @ as %40, a comma as %2C")
 	case u.Scheme != "amqp" && u.Scheme != "amqps":
 		return endpoint{}, errors.New("it does not begin with amqp:// or amqps://: a comma separates cluster nodes, inside of a password write it as %2C")
 	case u.Hostname() == "":
@@ -108,7 +107,7 @@ func parseEndpoint(raw string, c Config) (endpoint, error) {
 	}
 	e := endpoint{
 		secure: u.Scheme == "amqps", host: u.Hostname(), port: u.Port(),
-		vhost: "/", user: "guest", password: "guest", heartbeat: c.Heartbeat, tls: c.TLS,
+		vhost: "/", user: "guest", password: keep("guest"), heartbeat: c.Heartbeat, tls: c.TLS,
 	}
 	if e.port == "" {
 		e.port = map[bool]string{false: "5672", true: "5671"}[e.secure]
@@ -121,7 +120,7 @@ func parseEndpoint(raw string, c Config) (endpoint, error) {
 	if u.User != nil {
 		e.user = u.User.Username()
 		p, _ := u.User.Password()
-		e.password = secret(p)
+		e.password = keep(p)
 	}
 	return e, e.parameters(u)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"syscall"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -21,7 +22,7 @@ const notAllowed = 530
 // broker.ErrUnavailable otherwise. An error that is classified already stays as it is.
 //
 // Only what the broker itself said counts as its refusal: the library makes errors with the same
-// codes when a socket closes at the wrong moment (see dial for the one exception).
+// codes when a socket closes at the wrong moment.
 func classify(err error) error {
 	switch {
 	case err == nil, errors.Is(err, broker.ErrConfig), errors.Is(err, broker.ErrUnavailable):
@@ -42,6 +43,7 @@ func refused(err error) bool {
 		invalid  x509.CertificateInvalidError
 		alert    tls.AlertError
 		fileName *fs.PathError
+		op       *net.OpError
 	)
 	if errors.As(err, &reply) {
 		if !reply.Server {
@@ -52,6 +54,10 @@ func refused(err error) bool {
 			return true
 		}
 		return false
+	}
+	// A peer that refuses us sends an alert, which has no type of its own.
+	if errors.As(err, &op) && op.Op == "remote error" {
+		return true
 	}
 	return errors.As(err, &verify) || errors.As(err, &unknown) || errors.As(err, &host) ||
 		errors.As(err, &invalid) || errors.As(err, &alert) || errors.As(err, &fileName)

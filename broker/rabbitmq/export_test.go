@@ -12,3 +12,6 @@ func Arrived(s broker.Subscription) int {
 
 // Tag is the number of a delivery on its channel.
 func Tag(d broker.Delivery) uint64 { return d.Settle.(receipt).tag }
+
+// Endpoint is the first node of b as it is kept.
+func Endpoint(b *Broker) any { return b.pub.nodes[0] }

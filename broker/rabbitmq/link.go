@@ -2,7 +2,6 @@ package rabbitmq
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -23,6 +22,7 @@ const remindEvery = 30 * time.Second
 type link struct {
 	role  string // "publish" or "consume"
 	name  string // of the connection, for operators
+	sift  bool   // read the broker through a sieve
 	cfg   Config
 	log   *zap.Logger
 	count *counters
@@ -85,7 +85,7 @@ func (l *link) await(ctx context.Context) (*session, error) {
 // run supervises until ctx ends.
 func (l *link) run(ctx context.Context) {
 	defer l.set(nil, nil, true)
-	var failures, refusals, suspicions int
+	var failures, refusals int
 	var logged reminder
 	for ctx.Err() == nil {
 		if l.pace.wait(ctx) != nil {
@@ -100,14 +100,6 @@ func (l *link) run(ctx context.Context) {
 		l.next++
 		if connected && time.Since(began) > steadyAfter {
 			failures = 0
-		}
-		// A login that ends without a word is believed to be a wrong password at the second time.
-		if errors.Is(err, errCredentials) {
-			if suspicions++; suspicions > 1 {
-				err = fmt.Errorf("%w: %w", broker.ErrConfig, err)
-			}
-		} else {
-			suspicions = 0
 		}
 		err = classify(fmt.Errorf("%s: %w", node, err))
 		l.set(nil, err, false)
@@ -131,7 +123,7 @@ func (l *link) run(ctx context.Context) {
 // there was one.
 func (l *link) once(ctx context.Context, node endpoint) (connected bool, err error) {
 	l.count.attempts.Add(1)
-	conn, w, err := dial(ctx, node, l.name, l.cfg.DialTimeout)
+	conn, w, err := dial(ctx, node, l.name, l.sift, l.cfg.DialTimeout)
 	if err != nil {
 		return false, err
 	}

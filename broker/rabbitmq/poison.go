@@ -8,13 +8,14 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/zap"
+
+	"github.com/warrenq/warren/broker"
 )
 
 const (
 	// poisonTries is how often a copy is attempted before the log has to do.
 	poisonTries = 3
-	// poisonKept is how much of a body is copied, and poisonLogged how much is logged.
-	poisonKept   = 20_000
+	// poisonLogged is how much of a body is logged.
 	poisonLogged = 256
 	// poisonBatch is how many are copied at a time.
 	poisonBatch = 200
@@ -49,9 +50,7 @@ type poison struct {
 
 func (p *poison) add(b bad) {
 	p.count.poison.Add(1)
-	if len(b.body) > poisonKept { // a body can be as large as the broker allows
-		b.body = append([]byte(nil), b.body[:poisonKept]...)
-	}
+	b.body = b.body[:min(len(b.body), broker.MaxBody)]
 	p.mu.Lock()
 	p.list = append(p.list, b)
 	p.mu.Unlock()

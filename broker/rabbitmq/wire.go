@@ -1,8 +1,6 @@
 package rabbitmq
 
 import (
-	"errors"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -22,7 +20,7 @@ type wire struct {
 	idle  time.Duration // how long the broker may be silent; 0 during the handshake
 	stall time.Duration // how long one write may take
 	last  time.Time     // when the closing must be over; zero = not closing
-	eof   bool          // the broker has closed the connection in good order
+	err   error         // what ended reading; the library keeps only its text
 }
 
 // newWire covers the handshake with one deadline.
@@ -66,20 +64,19 @@ func (w *wire) Read(p []byte) (int, error) {
 	}
 	w.mu.Unlock()
 	n, err := w.Conn.Read(p)
-	if errors.Is(err, io.EOF) {
+	if err != nil {
 		w.mu.Lock()
-		w.eof = true
+		w.err = err
 		w.mu.Unlock()
 	}
 	return n, err
 }
 
-// ended reports whether the broker has closed the connection in good order, as opposed to a
-// reset, a deadline or our own Close.
-func (w *wire) ended() bool {
+// ended is what ended reading, or nil.
+func (w *wire) ended() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.eof
+	return w.err
 }
 
 // Write writes.
