@@ -50,7 +50,7 @@ candidates AS MATERIALIZED (
     FROM groups g CROSS JOIN LATERAL (` + headOfGroup + `) h
     WHERE g.serial_group IS NOT NULL AND h.state = 'READY' AND h.available_at <= now() AND h.kind = ANY ($7::text[])
       AND h.queue = ANY ($5::text[]) AND h.priority = ANY ($6::int[])
-      AND NOT EXISTS (SELECT FROM @schema@.job_groups r WHERE r.serial_group = g.serial_group)
+      AND NOT EXISTS (SELECT FROM @schema@.job_groups r WHERE r.serial_group = g.serial_group OFFSET 0)
   ) c
   WHERE (SELECT count(*) FROM me) = 1
   ORDER BY c.priority, c.id LIMIT $9::int

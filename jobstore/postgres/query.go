@@ -41,8 +41,8 @@ func (s *Store) List(ctx context.Context, f jobstore.Filter) ([]jobstore.Job, er
 	text := s.withSchema("-- warren: list\nSELECT " + jobColumns + " FROM @schema@.jobs j" + where +
 		fmt.Sprintf(" ORDER BY j.id LIMIT $%d", len(args)))
 	var out []jobstore.Job
-	err := s.with(ctx, func(q session) (err error) {
-		out, err = gatherIn(ctx, q, text, scanJob, args...)
+	err := s.inTx(ctx, true, func(ctx context.Context, tx pgx.Tx) (err error) {
+		out, err = gatherIn(ctx, txSession{tx}, text, scanJob, args...)
 		return err
 	})
 	if err != nil {

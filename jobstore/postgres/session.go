@@ -130,8 +130,8 @@ func (s *Store) with(ctx context.Context, fn func(q session) error) error {
 	return err
 }
 
-// inTx runs fn in a transaction with its own timeouts (protocolTimeout, or bulkTimeout for work
-// on many rows) and commits it when fn returns nil.
+// inTx runs fn in a transaction with the settings of protocol statements, or of bulk ones, which
+// read many rows: bulkTimeout, and every plan made for its values. It commits it when fn returns nil.
 func (s *Store) inTx(ctx context.Context, bulk bool, fn func(ctx context.Context, tx pgx.Tx) error) error {
 	c, err := s.pool.acquire(ctx)
 	if err != nil {
@@ -139,12 +139,11 @@ func (s *Store) inTx(ctx context.Context, bulk bool, fn func(ctx context.Context
 	}
 	defer s.pool.release(ctx, c)
 	err = pgx.BeginFunc(ctx, c.conn, func(tx pgx.Tx) error {
-		limit := protocolTimeout
+		limit, seqscan, plans := protocolTimeout, "off", "force_generic_plan"
 		if bulk {
-			limit = bulkTimeout
+			limit, seqscan, plans = bulkTimeout, "on", "force_custom_plan"
 		}
-		ms := millis(limit)
-		if _, err := tx.Exec(ctx, txSettingsSQL, ms, map[bool]string{true: "on", false: "off"}[bulk]); err != nil {
+		if _, err := tx.Exec(ctx, txSettingsSQL, millis(limit), seqscan, plans); err != nil {
 			return err
 		}
 		return fn(ctx, tx)
@@ -158,7 +157,7 @@ func (s *Store) inTx(ctx context.Context, bulk bool, fn func(ctx context.Context
 const txSettingsSQL = `-- warren: settings of a transaction
 SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', $1, true),
        set_config('idle_in_transaction_session_timeout', $1, true), set_config('enable_seqscan', $2, true),
-       set_config('jit', 'off', true)`
+       set_config('jit', 'off', true), set_config('plan_cache_mode', $3, true)`
 
 // Tx makes a caller's open transaction known to package jobstore.
 func Tx(tx pgx.Tx) jobstore.Tx { return jobstore.Tx{Handle: tx} }
@@ -203,4 +202,4 @@ func (s *Store) InTx(ctx context.Context, fn func(ctx context.Context, tx jobsto
 
 const userSettingsSQL = `-- warren: settings of a user's transaction
 SELECT set_config('statement_timeout', '0', true), set_config('idle_in_transaction_session_timeout', '0', true),
-       set_config('enable_seqscan', 'on', true)`
+       set_config('enable_seqscan', 'on', true), set_config('plan_cache_mode', 'auto', true)`

@@ -47,7 +47,7 @@ WITH due AS MATERIALIZED (
 )
 SELECT id, queue, priority FROM ready j
 WHERE j.serial_group IS NULL OR NOT EXISTS (` + claimBefore + `) AND NOT EXISTS (
-  SELECT FROM @schema@.job_groups g WHERE g.serial_group = j.serial_group)
+  SELECT FROM @schema@.job_groups g WHERE g.serial_group = j.serial_group OFFSET 0)
 ORDER BY priority, id`
 
 // Due implements jobstore.Sweeper.
