@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -177,13 +178,15 @@ func groupExclusion(w *world) {
 		jobs = append(jobs, inGroup(string(rune('a'+i%groups)), 10+10*(i%3)))
 	}
 	ids := w.insert(jobs...)
+	ctx, cancel := context.WithTimeout(w.Context(), 4*patience) // a group that is stuck must fail, not hang
+	defer cancel()
 	var inside [groups]atomic.Int32
 	var overlaps, done atomic.Int64
 	var wg sync.WaitGroup
 	for c := range 8 {
 		by := w.consumer()
 		wg.Go(func() {
-			for done.Load() < int64(len(ids)) && w.Context().Err() == nil && !w.Failed() {
+			for done.Load() < int64(len(ids)) && ctx.Err() == nil && !w.Failed() {
 				got, err := w.grab(by, c%2 == 0, ids)
 				if err != nil {
 					w.Errorf("claim: %v", err)
