@@ -12,6 +12,10 @@ import (
 // rounds bounds how many batches one tick works off, so that other parts have their turn.
 const rounds = 20
 
+// shortest is how soon a tick may follow another: a thousand rows that become due in the course of
+// one second are fifty statements, not a thousand.
+const shortest = 20 * time.Millisecond
+
 // tickOnce makes due rows READY, announces them, and empties the outbox. It comes back at the next
 // tick, or earlier when a row becomes due before.
 func (s *Sweeper) tickOnce(ctx context.Context) (time.Duration, error) {
@@ -21,7 +25,7 @@ func (s *Sweeper) tickOnce(ctx context.Context) (time.Duration, error) {
 	}
 	next := s.cfg.Tick
 	if look.Next > 0 {
-		next = min(next, look.Next)
+		next = min(next, max(look.Next, shortest))
 	}
 	if look.Due {
 		more, err := s.dueOnce(ctx)
@@ -81,8 +85,12 @@ func (s *Sweeper) announce(ctx context.Context, refs []jobstore.Ref) {
 	if len(refs) == 0 {
 		return
 	}
-	failed, err := s.cfg.Announcer.Announce(ctx, refs)
-	s.heard(failed, err)
+	failed := refs // while the broker fails it is left in peace, and the outbox has its turn
+	if !time.Now().Before(s.announceAfter) {
+		var err error
+		failed, err = s.cfg.Announcer.Announce(ctx, refs)
+		s.heard(failed, err)
+	}
 	if len(failed) == 0 {
 		return
 	}

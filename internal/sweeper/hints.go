@@ -40,9 +40,11 @@ func (s *Sweeper) lostHintsOnce(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	oldest, err := s.cfg.Store.Oldest(ctx, bands)
-	if err != nil {
-		return 0, err
+	var oldest []jobstore.Ref
+	if len(bands) > 0 {
+		if oldest, err = s.cfg.Store.Oldest(ctx, bands); err != nil {
+			return 0, err
+		}
 	}
 	seen := make(map[jobstore.Band]*sighting, len(oldest))
 	for _, ref := range oldest {
@@ -71,13 +73,8 @@ func (s *Sweeper) announceFrom(ctx context.Context, oldest jobstore.Ref, was *si
 	limit := announceMany
 	if depth > 0 {
 		limit = announceSome
-		was.interval = min(2*was.interval, maxInterval)
-	} else {
-		was.interval = s.cfg.LostHints
 	}
-	was.next = time.Now().Add(was.interval)
-	from := oldest.ID
-	total := 0
+	from, total := oldest.ID, 0
 	for total < limit {
 		refs, err := s.cfg.Store.ReadyFrom(ctx, oldest.Band, from, min(limit-total, 5000))
 		if err != nil {
@@ -89,11 +86,17 @@ func (s *Sweeper) announceFrom(ctx context.Context, oldest jobstore.Ref, was *si
 		failed, err := s.cfg.Announcer.Announce(ctx, refs)
 		s.heard(failed, err)
 		if len(failed) > 0 {
-			break // no row writes: the next round tries again
+			return nil // no row writes: the next round tries again
 		}
 		total += len(refs)
 		from = refs[len(refs)-1].ID + 1
 	}
+	if depth > 0 {
+		was.interval = min(2*was.interval, maxInterval)
+	} else {
+		was.interval = s.cfg.LostHints
+	}
+	was.next = time.Now().Add(was.interval)
 	if total > 0 {
 		s.cfg.Log.Info("the oldest job of a band did not move; announced again from it",
 			zap.String("queue", oldest.Queue), zap.Int("priority", oldest.Priority),

@@ -10,9 +10,6 @@ import (
 // rescueOnce hands back what dead processes held. It comes back when the next registration could
 // expire, at the latest after the rescue interval.
 func (s *Sweeper) rescueOnce(ctx context.Context) (time.Duration, error) {
-	if s.failing { // another part finds out first whether the database is back
-		return s.cfg.Tick, nil
-	}
 	if wait := time.Until(s.holdRescue); wait > 0 {
 		return wait, nil
 	}
@@ -37,8 +34,10 @@ func (s *Sweeper) rescueOnce(ctx context.Context) (time.Duration, error) {
 	}
 }
 
-// retainOnce removes final rows past retention, in bounded batches with a breath between rounds.
+// retainOnce removes final rows past retention, in bounded batches. It soon lets the other parts
+// have their turn: there may be millions of rows, and due jobs are not to wait for them.
 func (s *Sweeper) retainOnce(ctx context.Context) (time.Duration, error) {
+	began := time.Now()
 	for range rounds {
 		n, err := s.cfg.Store.Retain(ctx, s.cfg.Retention, 10*s.cfg.Batch)
 		if err != nil {
@@ -47,6 +46,9 @@ func (s *Sweeper) retainOnce(ctx context.Context) (time.Duration, error) {
 		if n == 0 {
 			return s.cfg.Retain, nil
 		}
+		if time.Since(began) > s.cfg.Tick/4 {
+			break
+		}
 	}
-	return time.Second, nil
+	return s.cfg.Tick, nil
 }

@@ -95,20 +95,25 @@ func New(cfg Config) *Sweeper {
 // leader is the name of the lease that the sweep's leader holds.
 const leader = "sweep"
 
+// callTimeout bounds one call of the database: a little more than it allows a statement itself.
+const callTimeout = 5 * time.Second
+
 // Run leads when it can, until ctx ends; then it gives the lease up so that another takes over at once.
 func (s *Sweeper) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		sent := time.Now()
-		_, ok, err := s.cfg.Store.Lead(ctx, leader, s.cfg.Self, s.cfg.LeaderTTL)
-		if err != nil {
+		ok, err := s.take(ctx)
+		switch {
+		case err != nil:
 			s.note(ctx, "become leader", err)
-		}
-		if ok {
+			// A database that comes back should find its sweep back soon.
+			_ = worker.Sleep(ctx, s.cfg.LeaderTTL/15+rand.N(s.cfg.LeaderTTL/15)) // the loop looks at ctx
+		case ok:
 			s.lead(ctx, sent.Add(s.trusted()))
-			continue
+		default:
+			// Not the leader: look again about when the lease may have become free.
+			_ = worker.Sleep(ctx, s.cfg.LeaderTTL/3+rand.N(s.cfg.LeaderTTL/15)) // the loop looks at ctx
 		}
-		// Not the leader: look again about when the lease may have become free.
-		_ = worker.Sleep(ctx, s.cfg.LeaderTTL/3+rand.N(s.cfg.LeaderTTL/15)) // the loop looks at ctx
 	}
 	resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
@@ -116,6 +121,17 @@ func (s *Sweeper) Run(ctx context.Context) error {
 		s.cfg.Log.Debug("could not resign; the lease expires by itself", zap.Error(err))
 	}
 	return nil
+}
+
+// take takes or renews the leader's lease.
+func (s *Sweeper) take(ctx context.Context) (ok bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, ok, err = s.cfg.Store.Lead(ctx, leader, s.cfg.Self, s.cfg.LeaderTTL)
+	if err == nil {
+		s.answered()
+	}
+	return ok, err
 }
 
 // trusted is how long a lease is believed in from when its renewal was sent: a little less than
@@ -127,6 +143,8 @@ type part struct {
 	name string
 	next time.Time
 	once func(ctx context.Context) (next time.Duration, err error)
+	// calm says that it is left out while the database fails: another part finds out first.
+	calm bool
 }
 
 // lead runs the parts, each at its time, until the lease is no longer trusted or ctx ends.
@@ -137,7 +155,7 @@ func (s *Sweeper) lead(ctx context.Context, until time.Time) {
 	for ctx.Err() == nil && time.Now().Before(until) {
 		now := time.Now()
 		if !now.Before(renew) {
-			_, ok, err := s.cfg.Store.Lead(ctx, leader, s.cfg.Self, s.cfg.LeaderTTL)
+			ok, err := s.take(ctx)
 			switch {
 			case err != nil:
 				s.note(ctx, "renew the leader's lease", err)
@@ -162,21 +180,33 @@ func (s *Sweeper) lead(ctx context.Context, until time.Time) {
 }
 
 func (s *Sweeper) run(ctx context.Context, p *part) {
+	if p.calm && s.failing {
+		p.next = time.Now().Add(s.cfg.Tick)
+		return
+	}
 	short, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	next, err := p.once(short)
 	if err != nil {
 		s.note(ctx, p.name, err)
 		next = max(next, time.Second)
-	} else if s.failing {
-		s.failing = false
-		s.holdRescue = time.Now().Add(s.cfg.RescueHold)
-		s.cfg.Log.Info("the sweep works again")
+	} else {
+		s.answered()
 	}
 	p.next = time.Now().Add(next)
 }
 
-// note logs the first failure of a series; the end of the series is logged by run.
+// answered notes that the database works. After an outage living processes renew first, before
+// anything of theirs is rescued.
+func (s *Sweeper) answered() {
+	if s.failing {
+		s.failing = false
+		s.holdRescue = time.Now().Add(s.cfg.RescueHold)
+		s.cfg.Log.Info("the sweep works again")
+	}
+}
+
+// note logs the first failure of a series; the end of the series is logged by answered.
 func (s *Sweeper) note(ctx context.Context, what string, err error) {
 	if ctx.Err() != nil || errors.Is(err, context.Canceled) {
 		return
@@ -191,7 +221,7 @@ func (s *Sweeper) parts() []*part {
 	now := time.Now()
 	parts := []*part{
 		{name: "due and outbox", next: now, once: s.tickOnce},
-		{name: "rescue", next: now, once: s.rescueOnce},
+		{name: "rescue", next: now, once: s.rescueOnce, calm: true},
 		{name: "heads of serial groups", next: now, once: s.headsOnce},
 		{name: "retention", next: now.Add(s.cfg.Retain / 10), once: s.retainOnce},
 	}

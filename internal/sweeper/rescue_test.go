@@ -1,0 +1,146 @@
+package sweeper_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/warrenq/warren/jobstore"
+)
+
+func TestRescueGoesOnUntilNothingIsLeft(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.rescue = []jobstore.Rescued{
+			{Released: refs(1, 2)},
+			{Quarantined: []jobstore.ID{3}},
+			{Released: refs(4, 4)},
+			{Consumers: 1},
+			{Released: refs(99, 99)}, // of somebody who dies later
+		}
+		if next := r.once(r.s.RescueOnce); next != 5*time.Second {
+			t.Errorf("the next rescue is in %s, want 5 s", next)
+		}
+		r.tells(1, 2, 4)
+	})
+}
+
+func TestRescueIsTimedToTheNextExpiry(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		for next, want := range map[time.Duration]time.Duration{
+			0: 5 * time.Second, time.Second: 1050 * time.Millisecond, time.Hour: 5 * time.Second, time.Millisecond: 200 * time.Millisecond,
+		} {
+			r.next = next
+			if got := r.once(r.s.RescueOnce); got != want {
+				t.Errorf("an expiry in %s: the next rescue is in %s, want %s", next, got, want)
+			}
+		}
+	})
+}
+
+func TestAfterAnOutageLivingProcessesRenewFirst(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.start()
+		pass(12 * time.Second)
+		r.set(func() { r.err = errAway })
+		pass(time.Minute)
+		r.set(func() { r.err = nil; r.calls = map[string]int{}; r.rescue = []jobstore.Rescued{{Released: refs(1, 1)}} })
+		back := time.Now()
+		pass(5 * time.Second)
+		if n := r.count("look"); n == 0 {
+			t.Error("no sweep within five seconds after the database is back")
+		}
+		pass(14 * time.Second)
+		if n := r.count("rescue"); n != 0 {
+			t.Errorf("rescued %s after the outage: what living processes hold", time.Since(back))
+		}
+		pass(11 * time.Second)
+		r.tells(1)
+	})
+}
+
+func TestAnOutageIsReportedOnceAndItsEndOnce(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.start()
+		pass(12 * time.Second)
+		r.set(func() { r.err, r.calls = errAway, map[string]int{} })
+		pass(10 * time.Minute)
+		if n := r.logs.FilterMessageSnippet("could not do its work").Len(); n != 1 {
+			t.Errorf("reported %d times, want once", n)
+		}
+		if n := r.count(); n > 10*60*2 {
+			t.Errorf("%d statements in ten minutes without a database, want at most two a second", n)
+		}
+		r.set(func() { r.err = nil })
+		pass(time.Minute)
+		if n := r.logs.FilterMessageSnippet("works again").Len(); n != 1 {
+			t.Errorf("its end was reported %d times, want once", n)
+		}
+	})
+}
+
+func TestAnOutageThatIsLongOverDoesNotDelayTheRescueOfANewLeader(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.leader, r.until = "other", time.Now().Add(24*time.Hour)
+		r.start()
+		pass(time.Minute)
+		r.set(func() { r.err = errAway })
+		pass(time.Minute)
+		r.set(func() { r.err = nil })
+		pass(time.Hour)
+		r.set(func() { r.until = time.Time{}; r.rescue = []jobstore.Rescued{{Released: refs(1, 1)}} }) // the leader was killed
+		pass(7 * time.Second)
+		r.tells(1)
+	})
+}
+
+func TestRetentionLeavesTimeForDueJobs(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.old = 1_000_000
+		r.slow["retain"] = 100 * time.Millisecond
+		r.start()
+		pass(61 * time.Second) // retention begins after a minute
+		r.set(func() { r.calls = map[string]int{} })
+		pass(10 * time.Second)
+		if n := r.count("retain"); n < 20 {
+			t.Errorf("%d batches removed in ten seconds", n)
+		}
+		if n := r.count("look"); n < 12 {
+			t.Errorf("%d looks for due jobs in ten seconds of retention, want about twenty", n)
+		}
+		pass(2 * time.Minute)
+		if r.old != 0 {
+			t.Errorf("%d rows left", r.old)
+		}
+		r.set(func() { r.calls = map[string]int{} })
+		pass(8 * time.Minute)
+		if n := r.count("retain"); n > 1 {
+			t.Errorf("%d looks for old rows in eight minutes, want one at most", n)
+		}
+	})
+}
+
+func TestOnceDoesEveryPart(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.due, r.outbox, r.old = refs(1, 1), refs(2, 2), 10
+		r.rescue = []jobstore.Rescued{{Released: refs(3, 3)}}
+		if err := r.s.Once(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		got := r.told()
+		slices.Sort(got)
+		if !slices.Equal(got, []jobstore.ID{1, 2, 3}) || r.old != 0 || r.count("heads") != 1 {
+			t.Errorf("announced %v, %d rows left, %d looks at heads", got, r.old, r.count("heads"))
+		}
+		r.err = errAway
+		if err := r.s.Once(t.Context()); err == nil {
+			t.Error("Once says nothing of a database that is away")
+		}
+	})
+}
