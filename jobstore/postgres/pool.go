@@ -20,7 +20,8 @@ const (
 
 var errClosed = errors.New("the store is closed")
 
-// pool lends at most size connections, the one used last first.
+// pool lends at most size connections, the one used last first. It stands where pgxpool would:
+// pgxpool needs puddle, which is not among this module's requirements.
 type pool struct {
 	dial func(ctx context.Context) (*pgx.Conn, error)
 	slot chan struct{} // one token a connection that is lent out

@@ -27,6 +27,7 @@ func groupTests() []test {
 		}},
 		{"what is released is what can be claimed", groupReleased},
 		{"coalesce makes waiting members redundant", groupCoalesce},
+		{"coalesce leaves members alone that have started before", groupCoalesceStarted},
 		{"never two at once", groupExclusion},
 	}
 }
@@ -169,6 +170,19 @@ func groupCoalesce(w *world) {
 	w.same("released", refIDs(w.finish(by, running)), ids[1])
 }
 
+func groupCoalesceStarted(w *world) {
+	by := w.consumer()
+	nine, one := int64(9), int64(1)
+	started, better := inGroup("g", 20), inGroup("g", 10)
+	started.Coalesce, better.Coalesce = &nine, &one
+	id := w.insert(started)[0]
+	back := outcome(w.claimOne(by, id), jobstore.Ready)
+	back.Uncount = true
+	w.recorded(by, back)
+	w.claimOne(by, w.insert(better)[0])
+	w.wantState(jobstore.Ready, id)
+}
+
 // groupExclusion is a race of claims by number and in order over a few groups, with a ledger of
 // who is inside.
 func groupExclusion(w *world) {
@@ -187,7 +201,7 @@ func groupExclusion(w *world) {
 		by := w.consumer()
 		wg.Go(func() {
 			for done.Load() < int64(len(ids)) && ctx.Err() == nil && !w.Failed() {
-				got, err := w.grab(by, c%2 == 0, ids)
+				got, err := w.grab(ctx, by, c%2 == 0, ids)
 				if err != nil {
 					w.Errorf("claim: %v", err)
 					return
@@ -199,7 +213,7 @@ func groupExclusion(w *world) {
 				}
 				for _, l := range got {
 					inside[l.Job.SerialGroup[0]-'a'].Add(-1)
-					rec, err := w.store.Record(w.Context(), by.Holder, []jobstore.Outcome{outcome(l, jobstore.Finished)})
+					rec, err := w.store.Record(ctx, by.Holder, []jobstore.Outcome{outcome(l, jobstore.Finished)})
 					if err != nil || len(rec.Fenced) > 0 {
 						w.Errorf("record: %+v, %v", rec, err)
 						return
@@ -215,10 +229,10 @@ func groupExclusion(w *world) {
 	}
 }
 
-func (w *world) grab(by jobstore.Claimant, byNumber bool, ids []jobstore.ID) ([]jobstore.Lease, error) {
+func (w *world) grab(ctx context.Context, by jobstore.Claimant, byNumber bool, ids []jobstore.ID) ([]jobstore.Lease, error) {
 	if !byNumber {
-		return w.store.ClaimNext(w.Context(), by, 6)
+		return w.store.ClaimNext(ctx, by, 6)
 	}
-	got, err := w.store.Claim(w.Context(), by, ids)
+	got, err := w.store.Claim(ctx, by, ids)
 	return got.Leases, err
 }
