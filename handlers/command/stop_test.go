@@ -112,6 +112,29 @@ func TestACancelledJobTerminatesTheGroup(t *testing.T) {
 	}
 }
 
+// TestTheWholeGroupGetsSIGTERM: a child has the chance to clean up, not only the program. The
+// program itself only waits for it, so that without the signal the child would be killed unheard.
+func TestTheWholeGroupGetsSIGTERM(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "pids")
+	c := script(`trap : TERM
+		(trap 'echo the child cleans up >&2; exit 0' TERM; sleep 1000 & echo $! >> $1; wait) &
+		echo $! >> $1
+		wait; wait`, file)
+	c.Grace = 10 * time.Second
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	result := make(chan attempt, 1)
+	go func() { result <- run(ctx, t, c, job()) }()
+	running := pids(t, file, 2)
+	cancel(warren.ErrShutdown)
+	got := <-result
+	if lines := strings.Join(texts(got.log), "|"); lines != "the child cleans up" {
+		t.Errorf("logged %q, want the child's last words", lines)
+	}
+	wantGone(t, running)
+}
+
 func TestAJobThatIsCancelledBeforeItStarts(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "ran")

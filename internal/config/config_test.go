@@ -124,6 +124,26 @@ func checkKinds(t *testing.T, kinds map[string]config.Kind) {
 	}
 }
 
+// TestTheTimeoutOfAWebhook has a default, because its other side may never answer.
+func TestTheTimeoutOfAWebhook(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{
+		"webhook: {url: 'http://h'}":              time.Minute,
+		"webhook: {url: 'http://h'}, timeout: 0":  0,
+		"webhook: {url: 'http://h'}, timeout: 5s": 5 * time.Second,
+		"command: {run: [a]}":                     0,
+		"probe: {}":                               0,
+	} {
+		c, err := load("kinds: {k: {" + text + "}}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.Kinds["k"].Timeout; got != want {
+			t.Errorf("%s: the timeout is %v, want %v", text, got, want)
+		}
+	}
+}
+
 func golden(t *testing.T, file, got string) {
 	t.Helper()
 	if *update {
