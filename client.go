@@ -64,7 +64,7 @@ func (c ClientConfig) withDefaults() ClientConfig {
 func (c *ClientConfig) validate() error {
 	var errs []error
 	if c.Store == nil {
-		errs = append(errs, errors.New("Store is nil; make one with postgres.Open"))
+		errs = append(errs, errors.New("no store is given; make one with postgres.Open"))
 	}
 	if c.Registry != nil && c.Registry.err != nil {
 		errs = append(errs, c.Registry.err)
@@ -280,9 +280,9 @@ func (c *Client) jobs(items []Item) ([]jobstore.NewJob, error) {
 		job, err := c.rules.newJob(kind, item.Args, item.Opts)
 		if err != nil {
 			if len(items) > 1 {
-				return nil, &ItemError{Index: i, Err: invalidJob{err}}
+				return nil, &ItemError{Index: i, Err: invalidJobError{err}}
 			}
-			return nil, invalidJob{err}
+			return nil, invalidJobError{err}
 		}
 		job.Outbox = outbox
 		jobs[i] = job

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
+	"strconv"
 	"testing"
 	"time"
 
@@ -73,7 +73,10 @@ func again(t *testing.T, b broker.Broker) broker.Broker {
 	return openBroker(t, own.url)
 }
 
-func testLog(t *testing.T) *zap.Logger { return zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel)) }
+func testLog(t *testing.T) *zap.Logger {
+	t.Helper()
+	return zaptest.NewLogger(t, zaptest.Level(zap.WarnLevel))
+}
 
 // quick are periods for tests that wait for the sweep.
 func quick() warren.Sweep {
@@ -84,12 +87,12 @@ func quick() warren.Sweep {
 }
 
 // run runs a consumer until the test ends, and fails the test when Run returns an error.
-func run(t *testing.T, c *warren.Consumer) (stop func()) {
+func run(t *testing.T, c *warren.Consumer) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx) }()
-	stop = sync.OnceFunc(func() {
+	t.Cleanup(func() {
 		cancel()
 		select {
 		case err := <-done:
@@ -100,8 +103,6 @@ func run(t *testing.T, c *warren.Consumer) (stop func()) {
 			t.Error("Run did not return")
 		}
 	})
-	t.Cleanup(stop)
-	return stop
 }
 
 // await polls until ok holds.
@@ -146,6 +147,7 @@ func modes(t *testing.T, test func(t *testing.T, store *postgres.Store, b broker
 func TestEveryOutcome(t *testing.T) {
 	t.Parallel()
 	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
+		t.Helper()
 		outcomes := map[string]struct {
 			err      error
 			state    jobstore.State
@@ -191,6 +193,7 @@ func TestEveryOutcome(t *testing.T) {
 func TestAThousandJobs(t *testing.T) {
 	t.Parallel()
 	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
+		t.Helper()
 		var r warren.Registry
 		warren.RegisterFunc(&r, func(context.Context, *warren.Job[mail]) error { return nil })
 		c, err := warren.NewConsumer(warren.ConsumerConfig{Store: store, Broker: b, Registry: &r, Sweep: quick(), Log: testLog(t)})
@@ -200,7 +203,7 @@ func TestAThousandJobs(t *testing.T) {
 		run(t, c)
 		items := make([]warren.Item, 1000)
 		for i := range items {
-			items[i] = warren.Item{Args: mail{To: fmt.Sprint(i)}}
+			items[i] = warren.Item{Args: mail{To: strconv.Itoa(i)}}
 		}
 		began := time.Now()
 		if _, err := c.Client().PublishMany(t.Context(), items); err != nil {

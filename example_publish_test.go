@@ -2,6 +2,7 @@ package warren_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -61,7 +62,7 @@ func ExampleClient_Publish() {
 		panic(err)
 	}
 	p, err := client.Publish(ctx, Welcome{Name: "Grace"}, warren.PublishOpts{
-		Priority: warren.PriorityOf(30),
+		Priority: new(30),
 		Delay:    time.Hour,
 		Tags:     []string{"onboarding"},
 	})
@@ -70,7 +71,7 @@ func ExampleClient_Publish() {
 	}
 	fmt.Println(p.State)
 
-	_, err = client.Publish(ctx, Welcome{}, warren.PublishOpts{Priority: warren.PriorityOf(7)})
+	_, err = client.Publish(ctx, Welcome{}, warren.PublishOpts{Priority: new(7)})
 	fmt.Println(err)
 	// Output:
 	// SCHEDULED
@@ -122,7 +123,7 @@ func ExampleClient_InTx() {
 		if _, err := tx.Publish(ctx, Welcome{Name: "Barbara"}); err != nil {
 			return err
 		}
-		return fmt.Errorf("on second thoughts, no")
+		return errors.New("on second thoughts, no")
 	})
 	fmt.Println(err)
 	stats, err := store.Stats(ctx)
@@ -146,7 +147,7 @@ func ExampleClient_PublishMany() {
 	}
 	done, err := client.PublishMany(ctx, []warren.Item{
 		{Args: Welcome{Name: "Donald"}},
-		{Args: Welcome{Name: "Margaret"}, Opts: warren.PublishOpts{Priority: warren.PriorityOf(20)}},
+		{Args: Welcome{Name: "Margaret"}, Opts: warren.PublishOpts{Priority: new(20)}},
 		{Kind: "any.kind", Args: map[string]int{"answer": 42}},
 	})
 	if err != nil {

@@ -15,14 +15,14 @@ import (
 	"github.com/warrenq/warren/jobstore"
 )
 
-// Forever, as PublishOpts.UniqueFor, keeps a unique key taken after its job has ended.
+// Forever as PublishOpts.UniqueFor keeps a unique key taken after its job has ended.
 const Forever = jobstore.Forever
 
 // PublishOpts is what one job says about itself. The zero value takes the kind's defaults, then
 // the configured ones.
 type PublishOpts struct {
 	Queue       string
-	Priority    *int          // one of the configured priorities, see PriorityOf; lower runs first
+	Priority    *int          // one of the configured priorities; lower runs first: new(20)
 	Delay       time.Duration // from the database's now()
 	At          time.Time     // an instant; not together with Delay
 	SerialGroup string        // at most one job of a group runs at a time, in (priority, id) order
@@ -36,9 +36,6 @@ type PublishOpts struct {
 	Metadata    any           // encoded as JSON; kept with the row
 	Tags        []string
 }
-
-// PriorityOf makes a priority for PublishOpts.
-func PriorityOf(p int) *int { return &p }
 
 // Published is what became of a job.
 type Published struct {
@@ -68,11 +65,11 @@ type rules struct {
 // another try needs other values. errors.Is finds it.
 var ErrInvalidJob = errors.New("invalid job")
 
-// invalidJob is an error with ErrInvalidJob's mark and its own words only.
-type invalidJob struct{ error }
+// invalidJobError is an error with ErrInvalidJob's mark and its own words only.
+type invalidJobError struct{ error }
 
-func (e invalidJob) Is(target error) bool { return target == ErrInvalidJob }
-func (e invalidJob) Unwrap() error        { return e.error }
+func (e invalidJobError) Is(target error) bool { return target == ErrInvalidJob }
+func (e invalidJobError) Unwrap() error        { return e.error }
 
 // newJob applies defaults and checks everything that can be checked without the database. Its
 // errors name the value and what would be right.

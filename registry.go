@@ -59,7 +59,7 @@ type KindOpts struct {
 	Middleware []Middleware
 }
 
-// Unlimited, as MaxAttempts, retries for ever.
+// Unlimited as MaxAttempts retries for ever.
 const Unlimited = -1
 
 // DefaultMaxAttempts is how often a job is tried when nobody said otherwise.

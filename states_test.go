@@ -48,6 +48,7 @@ func exec(t *testing.T, store *postgres.Store, sql string, args ...any) {
 func TestBackToBrokerFromEveryFinalState(t *testing.T) {
 	t.Parallel()
 	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
+		t.Helper()
 		var r warren.Registry
 		warren.RegisterFunc(&r, func(context.Context, *warren.Job[mail]) error { return nil })
 		c := consumerOf(t, warren.ConsumerConfig{Store: store, Broker: b, Registry: &r})
@@ -77,6 +78,7 @@ func TestBackToBrokerFromEveryFinalState(t *testing.T) {
 func TestSerialGroupOrder(t *testing.T) {
 	t.Parallel()
 	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
+		t.Helper()
 		var mu sync.Mutex
 		var order []string
 		var running atomic.Int32
@@ -98,7 +100,7 @@ func TestSerialGroupOrder(t *testing.T) {
 		var items []warren.Item
 		for _, m := range []string{"a1", "b1", "c2", "d1", "e1", "f2", "g1"} {
 			items = append(items, warren.Item{Args: mail{To: m[:1]}, Opts: warren.PublishOpts{
-				SerialGroup: "g", Priority: warren.PriorityOf(int(m[1] - '0')),
+				SerialGroup: "g", Priority: new(int(m[1] - '0')),
 			}})
 		}
 		if _, err := client.PublishMany(t.Context(), items); err != nil {
@@ -163,6 +165,7 @@ func TestUniqueUnderARace(t *testing.T) {
 func TestRecurringNeverStops(t *testing.T) {
 	t.Parallel()
 	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
+		t.Helper()
 		var runs, running atomic.Int32
 		var r warren.Registry
 		warren.RegisterFunc(&r, func(context.Context, *warren.Job[mail]) error {
@@ -199,6 +202,7 @@ func TestRecurringNeverStops(t *testing.T) {
 func TestUnknownKindWaitsForANewerConsumer(t *testing.T) {
 	t.Parallel()
 	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
+		t.Helper()
 		var older, newer warren.Registry
 		older.Raw("other", func(context.Context, *jobstore.Job) error { return nil })
 		c := consumerOf(t, warren.ConsumerConfig{Store: store, Broker: b, Registry: &older})
@@ -228,6 +232,7 @@ func TestUnknownKindWaitsForANewerConsumer(t *testing.T) {
 func TestPublishInATransaction(t *testing.T) {
 	t.Parallel()
 	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
+		t.Helper()
 		var r warren.Registry
 		warren.RegisterFunc(&r, func(context.Context, *warren.Job[mail]) error { return nil })
 		c := consumerOf(t, warren.ConsumerConfig{Store: store, Broker: b, Registry: &r})

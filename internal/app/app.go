@@ -191,7 +191,7 @@ func (a *App) Publishing(ctx context.Context, patience time.Duration, fn func(ct
 	if err != nil {
 		return err
 	}
-	b, err := a.Broker()
+	b, err := a.Broker() //nolint:contextcheck // it connects to nothing; its Run gets a context
 	if err != nil {
 		return err
 	}

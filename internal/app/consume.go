@@ -32,11 +32,11 @@ func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
 	if err != nil {
 		return err
 	}
-	b, err := a.Broker()
+	b, err := a.Broker() //nolint:contextcheck // it connects to nothing; its Run gets a context
 	if err != nil {
 		return err
 	}
-	consumer, err := warren.NewConsumer(warren.ConsumerConfig{
+	consumer, err := warren.NewConsumer(warren.ConsumerConfig{ //nolint:contextcheck // it starts nothing; its Run gets a context
 		Store: a.Store, Broker: b, Registry: registry, Queues: o.Queues, Take: o.Take,
 		Priorities: a.Config.Priorities, DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs,
 		HintSize: a.Config.HintSize, Concurrency: a.Config.Concurrency, MaxJobs: o.MaxJobs, UntilEmpty: o.UntilEmpty,
@@ -67,7 +67,7 @@ func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
 // Process is one pass: without a broker everything due runs, with one a single sweep offers what
 // is due to the consumers.
 func (a *App) Process(ctx context.Context, limit int, second <-chan struct{}) error {
-	b, err := a.Broker()
+	b, err := a.Broker() //nolint:contextcheck // it connects to nothing; its Run gets a context
 	if err != nil {
 		return err
 	}

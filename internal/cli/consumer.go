@@ -121,8 +121,7 @@ another exits with code 4.`,
 			err = a.Exclusively(cmd.Context(), "process", func(ctx context.Context) error {
 				return a.Process(ctx, limit, env.Second)
 			})
-			var held *app.HeldError
-			if errors.As(err, &held) {
+			if _, held := errors.AsType[*app.HeldError](err); held {
 				return refusedf("%w", err)
 			}
 			if errors.Is(err, app.ErrUsage) {

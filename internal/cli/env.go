@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -132,11 +131,6 @@ func (d *durationFlag) Set(s string) error {
 
 // Type implements pflag.Value.
 func (d *durationFlag) Type() string { return "duration" }
-
-// withTimeout bounds what a command does before it gives up on a server that does not answer.
-func withTimeout(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, d, fmt.Errorf("no answer within %s", d))
-}
 
 // connect is open for commands that work on the schema itself.
 func (e *Env) connect(cmd *cobra.Command) (*app.App, error) {

@@ -67,7 +67,7 @@ func (f *filterFlags) filter(cfg *config.Config) (jobstore.Filter, error) {
 		return out, usagef("--limit %d is not positive", f.limit)
 	}
 	for _, s := range f.states {
-		for _, name := range strings.Split(s, ",") {
+		for name := range strings.SplitSeq(s, ",") {
 			state := jobstore.State(strings.ToUpper(strings.TrimSpace(name)))
 			if !state.Valid() {
 				return out, usagef("state %q is not one of %s", name, joinStates())

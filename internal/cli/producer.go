@@ -126,7 +126,7 @@ func (e *Env) publishOpts(cmd *cobra.Command, f *publishFlags) (json.RawMessage,
 	}
 	typed := cmd.Flags().Changed
 	if typed("priority") {
-		o.Priority = warren.PriorityOf(f.priority)
+		o.Priority = new(f.priority)
 	}
 	if typed("coalesce") {
 		o.Coalesce = &f.coalesce
@@ -246,7 +246,7 @@ func (e *Env) openInput(path string) (in io.Reader, size int64, closeIn func(), 
 	if path == "-" {
 		return e.Stdin, 0, func() {}, nil
 	}
-	f, err := os.Open(path)
+	f, err := os.Open(path) //nolint:gosec // the file that the caller named on the command line
 	if err != nil {
 		return nil, 0, nil, usagef("cannot read the jobs: %w", err)
 	}
@@ -273,8 +273,7 @@ func importLines(ctx context.Context, client *warren.Client, in io.Reader, bulk 
 			return nil
 		}
 		if _, err := client.PublishMany(ctx, batch); err != nil {
-			var item *warren.ItemError
-			if errors.As(err, &item) {
+			if item, ok := errors.AsType[*warren.ItemError](err); ok {
 				return fmt.Errorf("line %d: %w", numbers[item.Index], item.Err)
 			}
 			return fmt.Errorf("lines %d to %d: %w", numbers[0], numbers[len(numbers)-1], err)

@@ -266,14 +266,28 @@ func TestStopConsumerEndsRunBeforeTheNextJob(t *testing.T) {
 	})
 }
 
-func TestRunEndsWithItsFeed(t *testing.T) {
+func TestRunEndsWithItsFeedWhenTheLastHandlerHasEnded(t *testing.T) {
 	t.Parallel()
 	for name, fail := range map[string]error{"done": worker.ErrDone, "broken": errBoom} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(r *rig) {
+				r.cfg.Slots = 2
 				r.feed.fail = fail
-				r.start(untilCtx)
+				r.start(func(context.Context, *jobstore.Job) error { <-time.After(10 * time.Second); return nil })
+				r.work(1)
+				close(r.feed.works)
+				synctest.Wait()
+				select {
+				case <-r.feed.drained:
+				default:
+					t.Error("the pool did not begin to drain")
+				}
+				if r.ran() {
+					t.Error("Run did not wait for the handler that runs")
+				}
+				pass(11 * time.Second)
+				r.wants(1, jobstore.Finished, false)
 				if !r.ran() {
 					t.Error("Run goes on without a feed")
 				}

@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"sync"
@@ -14,22 +15,19 @@ import (
 	"github.com/warrenq/warren/jobstore"
 )
 
-// fakeFeed gives what is put into works; closing it is ErrDone.
+// fakeFeed gives what is put into works; when that is closed it fails.
 type fakeFeed struct {
 	works   chan worker.Work
-	fail    error
+	fail    error // nil = ErrDone
 	once    sync.Once
 	drained chan struct{}
 }
 
 func (f *fakeFeed) Next(ctx context.Context) (worker.Work, error) {
-	if f.fail != nil {
-		return worker.Work{}, f.fail
-	}
 	select {
 	case w, ok := <-f.works:
 		if !ok {
-			return w, worker.ErrDone
+			return w, cmp.Or(f.fail, worker.ErrDone)
 		}
 		return w, nil
 	case <-ctx.Done():

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,7 +36,7 @@ func TestMain(m *testing.M) {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	build := exec.Command("go", append(args, "../../cmd/producer", "../../cmd/consumer", "../../cmd/warren")...)
+	build := exec.CommandContext(context.Background(), "go", append(args, "../../cmd/producer", "../../cmd/consumer", "../../cmd/warren")...)
 	if out, err := build.CombinedOutput(); err != nil {
 		panic(fmt.Sprintf("build the programs: %v\n%s", err, out))
 	}
@@ -102,7 +103,7 @@ func (w *world) trySQL(ctx context.Context, t *testing.T, query string, args ...
 			return "", err
 		}
 		w.conn = conn
-		t.Cleanup(func() { _ = conn.Close(context.Background()) })
+		t.Cleanup(func() { _ = conn.Close(context.Background()) }) //nolint:contextcheck // the test's has ended by then
 	}
 	rows, err := w.conn.Query(ctx, query, args...)
 	if err != nil {
@@ -131,7 +132,8 @@ type result struct {
 
 // command prepares one of the programs.
 func (w *world) command(program string, args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(bin, program), args...)
+	// Not the test's context: a cleanup still needs to stop what it has started.
+	cmd := exec.CommandContext(context.Background(), filepath.Join(bin, program), args...)
 	cmd.Dir, cmd.Env = w.dir, w.env
 	return cmd
 }
@@ -166,16 +168,17 @@ func (w *world) must(t *testing.T, program string, args ...string) string {
 	return strings.TrimSpace(r.stdout)
 }
 
-// daemon is a program that runs until it is stopped.
+// daemon is a consumer that runs until it is stopped.
 type daemon struct {
 	cmd  *exec.Cmd
 	log  *lockedBuffer
 	done chan struct{}
 }
 
-func (w *world) start(t *testing.T, program string, args ...string) *daemon {
+// start starts `consumer run`.
+func (w *world) start(t *testing.T, args ...string) *daemon {
 	t.Helper()
-	d := &daemon{cmd: w.command(program, args...), log: &lockedBuffer{}, done: make(chan struct{})}
+	d := &daemon{cmd: w.command("consumer", append([]string{"run"}, args...)...), log: &lockedBuffer{}, done: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	// A test that dies takes its children along.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -188,7 +191,7 @@ func (w *world) start(t *testing.T, program string, args ...string) *daemon {
 		_ = d.cmd.Process.Kill()
 		<-d.done
 		if t.Failed() {
-			t.Logf("%s %s said:\n%s", program, strings.Join(args, " "), d.log.tail(8000))
+			t.Logf("consumer run %s said:\n%s", strings.Join(args, " "), d.log.tail(8000))
 		}
 	})
 	return d
@@ -237,5 +240,5 @@ func (w *world) count(t *testing.T, where string) string {
 
 func (w *world) awaitCount(t *testing.T, want int, where string) time.Duration {
 	t.Helper()
-	return await(t, fmt.Sprintf("%d jobs with %s", want, where), func() bool { return w.count(t, where) == fmt.Sprint(want) })
+	return await(t, fmt.Sprintf("%d jobs with %s", want, where), func() bool { return w.count(t, where) == strconv.Itoa(want) })
 }

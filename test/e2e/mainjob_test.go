@@ -42,8 +42,8 @@ func TestImportedJobsRunInTheirRanges(t *testing.T) {
 		})
 	}
 
-	urgent := w.start(t, "consumer", "run", "-p", "-20", "-c", "4")
-	later := w.start(t, "consumer", "run", "-p", "25-", "-c", "4")
+	urgent := w.start(t, "-p", "-20", "-c", "4")
+	later := w.start(t, "-p", "25-", "-c", "4")
 	w.awaitCount(t, 400, "state = 'FINISHED'")
 	for _, c := range []struct {
 		pid        int
@@ -86,7 +86,7 @@ func TestBestPriorityFirst(t *testing.T) {
 			if r := w.runIn(t, lines.String(), "producer", "import", "-"); r.code != 0 {
 				t.Fatal(r.stderr)
 			}
-			d := w.start(t, "consumer", "run", "-c", "1")
+			d := w.start(t, "-c", "1")
 			w.awaitCount(t, 40, "state = 'FINISHED'")
 			d.signal(t, syscall.SIGTERM)
 			d.exit(t)

@@ -11,22 +11,21 @@ import (
 	"github.com/warrenq/warren/internal/testenv"
 )
 
-// running waits until job id is PROCESSING and returns the process that runs it.
-func (w *world) running(t *testing.T, id string) string {
+// running waits until job id is PROCESSING.
+func (w *world) running(t *testing.T, id string) {
 	t.Helper()
 	await(t, "job "+id+" to run", func() bool {
 		return w.count(t, "state = 'PROCESSING' AND id = "+id) == "1"
 	})
-	return w.sql(t, "SELECT pid FROM warren.jobs WHERE id = "+id)
 }
 
 func TestKilledConsumersJobRunsElsewhere(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testenv.Postgres(t), testenv.RabbitMQ(t))
-	first := w.start(t, "consumer", "run")
+	first := w.start(t)
 	id := w.must(t, "producer", "publish", "probe", "--args", `{"sleep":"3s"}`)
 	w.running(t, id)
-	second := w.start(t, "consumer", "run")
+	second := w.start(t)
 	await(t, "two registrations", func() bool { return w.sql(t, "SELECT count(*) FROM warren.consumers") == "2" })
 	first.signal(t, syscall.SIGKILL)
 	took := await(t, "the other consumer to run it", func() bool {
@@ -43,10 +42,10 @@ func TestFrozenConsumerThatThawsChangesNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testenv.Postgres(t), testenv.RabbitMQ(t))
 	ledger := filepath.Join(w.dir, "ledger")
-	frozen := w.start(t, "consumer", "run")
+	frozen := w.start(t)
 	id := w.must(t, "producer", "publish", "probe", "--args", fmt.Sprintf(`{"sleep":"4s","append":%q}`, ledger))
 	w.running(t, id)
-	other := w.start(t, "consumer", "run")
+	other := w.start(t)
 	frozen.signal(t, syscall.SIGSTOP)
 	w.awaitCount(t, 1, fmt.Sprintf("id = %s AND state = 'FINISHED' AND pid = %d", id, other.pid()))
 	before := w.sql(t, "SELECT jobs::text FROM warren.jobs WHERE id = "+id)
@@ -75,7 +74,7 @@ func TestBrokerKilledRightAfterPublish(t *testing.T) {
 	orphan := w.must(t, "producer", "publish", "probe")
 	t.Logf("publish without a broker took %s", time.Since(began))
 	rabbit.Start()
-	w.start(t, "consumer", "run")
+	w.start(t)
 	w.awaitCount(t, 2, fmt.Sprintf("state = 'FINISHED' AND id IN (%s, %s)", id, orphan))
 }
 
@@ -91,7 +90,7 @@ func TestBrokersDataWipedUnderABacklog(t *testing.T) {
 		t.Fatal(r.stderr)
 	}
 	rabbit.Wipe()
-	w.start(t, "consumer", "run")
+	w.start(t)
 	began := time.Now()
 	await(t, "the first job to run", func() bool { return w.count(t, "state = 'FINISHED'") != "0" })
 	first := time.Since(began)
@@ -107,7 +106,7 @@ func TestDatabaseRestartedUnderLoad(t *testing.T) {
 	db := testenv.NewPostgres(t)
 	w := newWorld(t, db.CreateDatabase(t), testenv.RabbitMQ(t))
 	w.must(t, "warren", "migrate", "up")
-	consumer := w.start(t, "consumer", "run")
+	consumer := w.start(t)
 	var lines strings.Builder
 	for range 1500 {
 		lines.WriteString(`{"kind":"probe","args":{"sleep":"10ms"}}` + "\n")
@@ -142,7 +141,7 @@ func TestJobLongerThanTheBrokersConsumerTimeout(t *testing.T) {
 	}
 	rabbit.Ctl("eval", fmt.Sprintf("application:set_env(rabbit,consumer_timeout,%d), application:set_env(rabbit,channel_tick_interval,1000).", timeout))
 	w := newWorld(t, testenv.Postgres(t), rabbit.URL())
-	d := w.start(t, "consumer", "run")
+	d := w.start(t)
 	id := w.must(t, "producer", "publish", "probe", "--args", fmt.Sprintf(`{"sleep":"%ds"}`, seconds))
 	w.running(t, id)
 	await(t, "no message to be unacknowledged", func() bool {
@@ -158,7 +157,7 @@ func TestJobLongerThanTheBrokersConsumerTimeout(t *testing.T) {
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testenv.Postgres(t), testenv.RabbitMQ(t))
-	d := w.start(t, "consumer", "run")
+	d := w.start(t)
 	short := w.must(t, "producer", "publish", "probe", "--args", `{"sleep":"2s"}`)
 	w.running(t, short)
 	d.signal(t, syscall.SIGTERM)
@@ -167,7 +166,7 @@ func TestDrain(t *testing.T) {
 	}
 	w.awaitCount(t, 1, "state = 'FINISHED' AND attempts = 1 AND id = "+short)
 
-	d = w.start(t, "consumer", "run")
+	d = w.start(t)
 	long := w.must(t, "producer", "publish", "probe", "--args", `{"sleep":"1h"}`)
 	w.running(t, long)
 	d.signal(t, syscall.SIGTERM)
@@ -184,7 +183,7 @@ func TestDrain(t *testing.T) {
 		t.Errorf("the interrupted job is %q, want READY 0 0", got)
 	}
 	// Somebody else has it within a tick.
-	w.start(t, "consumer", "run")
+	w.start(t)
 	took := await(t, "the job to run again", func() bool { return w.count(t, "state = 'PROCESSING' AND id = "+long) == "1" })
 	t.Logf("claimed elsewhere after %s", took)
 }

@@ -53,9 +53,9 @@ func TestStatementsOfAJobAndOfNoJob(t *testing.T) {
 	leader := w.as(t, "leads")
 	idle := w.as(t, "idles")
 	sender := w.as(t, "sends")
-	leader.start(t, "consumer", "run")
+	leader.start(t)
 	await(t, "a leader", func() bool { return w.sql(t, "SELECT count(*) FROM warren.leaders") == "1" })
-	idle.start(t, "consumer", "run", "-c", "16")
+	idle.start(t, "-c", "16")
 	await(t, "two registrations", func() bool { return w.sql(t, "SELECT count(*) FROM warren.consumers") == "2" })
 
 	settle := time.NewTimer(3 * time.Second)
@@ -117,7 +117,7 @@ func TestAHundredThousandJobsInLittleMemory(t *testing.T) {
 	if r := w.runIn(t, strings.Repeat(`{"kind":"probe"}`+"\n", jobs), "producer", "import", "-"); r.code != 0 {
 		t.Fatal(r.stderr)
 	}
-	d := w.start(t, "consumer", "run", "-c", "32")
+	d := w.start(t, "-c", "32")
 	began := time.Now()
 	peak := 0
 	await(t, "all jobs to finish", func() bool {
