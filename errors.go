@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/warrenq/warren/internal/argcheck"
 	"github.com/warrenq/warren/internal/worker"
 )
 
@@ -46,8 +47,9 @@ func StopConsumer(err error) error { return &worker.StopError{Err: err} }
 
 var errNoAttempt = errors.New("this context belongs to no running job")
 
-// SetOutput keeps v, encoded as JSON, as the output of the job that ctx belongs to. It is
-// written with the outcome; a later call replaces it.
+// SetOutput keeps v, encoded as JSON (at most 256 KiB), as the output of the job that ctx belongs
+// to. It is written with the outcome; a later call replaces it. What the database could not store
+// (a NUL character, say) is refused here.
 func SetOutput(ctx context.Context, v any) error {
 	s := worker.ScopeOf(ctx)
 	if s == nil {
@@ -57,9 +59,15 @@ func SetOutput(ctx context.Context, v any) error {
 	if err != nil {
 		return fmt.Errorf("encode the job's output: %w", err)
 	}
+	if err := argcheck.Check(b, maxOutput); err != nil {
+		return fmt.Errorf("the job's output %w", err)
+	}
 	s.SetOutput(b)
 	return nil
 }
+
+// maxOutput is how many bytes of output a row keeps.
+const maxOutput = 256 << 10
 
 // Logger returns a logger that names the job that ctx belongs to, or one that drops everything
 // outside of a job.

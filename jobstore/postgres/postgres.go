@@ -14,6 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/zap"
 
 	"github.com/warrenq/warren/jobstore"
@@ -49,7 +50,7 @@ type Store struct {
 	schema string
 	direct *pgx.ConnConfig // for LISTEN
 	log    *zap.Logger
-	pool   *pool
+	pool   *pgxpool.Pool
 	sql    map[string]string // statement as written -> with the schema's name
 	local  bool              // settings travel with each statement, because a pooler drops them at connect
 	pooled bool              // there is a pooler, and no way past it
@@ -89,11 +90,9 @@ func Open(ctx context.Context, rawURL string, c Config) (*Store, error) {
 		return nil, err
 	}
 	s.pooled = s.local && c.DirectURL == ""
-	s.pool = newPool(cmp.Or(c.MaxConns, 8), func(ctx context.Context) (*pgx.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-		defer cancel()
-		return pgx.ConnectConfig(ctx, conf.Copy())
-	})
+	if s.pool, err = newPool(ctx, rawURL, conf, cmp.Or(c.MaxConns, 8)); err != nil {
+		return nil, err
+	}
 	s.insert = newBatcher(s.insertBatch, insertFlights, insertBatchRows)
 	return s, nil
 }
@@ -101,7 +100,7 @@ func Open(ctx context.Context, rawURL string, c Config) (*Store, error) {
 // Close waits for the statements in flight and closes every connection.
 func (s *Store) Close() {
 	s.insert.wait()
-	s.pool.close()
+	s.pool.Close()
 }
 
 // Schema returns the name of the schema.

@@ -114,18 +114,18 @@ func gatherIn[T any](ctx context.Context, q session, sql string, scan func(pgx.R
 
 // with lends a connection to fn. When the server is gone, all of the pool's connections go too.
 func (s *Store) with(ctx context.Context, fn func(q session) error) error {
-	c, err := s.pool.acquire(ctx)
+	c, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	defer s.pool.release(ctx, c)
+	defer c.Release()
 	if s.local {
-		err = fn(localSession{c.conn})
+		err = fn(localSession{c.Conn()})
 	} else {
-		err = fn(connSession{c.conn})
+		err = fn(connSession{c.Conn()})
 	}
 	if err != nil && classify(err) == away {
-		s.pool.reset(ctx)
+		s.pool.Reset()
 	}
 	return err
 }
@@ -133,12 +133,12 @@ func (s *Store) with(ctx context.Context, fn func(q session) error) error {
 // inTx runs fn in a transaction with the settings of protocol statements, or of bulk ones, which
 // read many rows: bulkTimeout, and every plan made for its values. It commits it when fn returns nil.
 func (s *Store) inTx(ctx context.Context, bulk bool, fn func(ctx context.Context, tx pgx.Tx) error) error {
-	c, err := s.pool.acquire(ctx)
+	c, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
 	}
-	defer s.pool.release(ctx, c)
-	err = pgx.BeginFunc(ctx, c.conn, func(tx pgx.Tx) error {
+	defer c.Release()
+	err = pgx.BeginFunc(ctx, c.Conn(), func(tx pgx.Tx) error {
 		limit, seqscan, plans := protocolTimeout, "off", "force_generic_plan"
 		if bulk {
 			limit, seqscan, plans = bulkTimeout, "on", "force_custom_plan"
@@ -149,7 +149,7 @@ func (s *Store) inTx(ctx context.Context, bulk bool, fn func(ctx context.Context
 		return fn(ctx, tx)
 	})
 	if err != nil && classify(err) == away {
-		s.pool.reset(ctx)
+		s.pool.Reset()
 	}
 	return err
 }
@@ -175,13 +175,13 @@ func From(tx jobstore.Tx) (pgx.Tx, error) {
 // InTx implements jobstore.Inserter. fn is a user's code and may take its time: its statements
 // have no other limit than the server's own.
 func (s *Store) InTx(ctx context.Context, fn func(ctx context.Context, tx jobstore.Tx) error) error {
-	c, err := s.pool.acquire(ctx)
+	c, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return wrap("begin a transaction", err)
 	}
-	defer s.pool.release(ctx, c)
+	defer c.Release()
 	var own error
-	err = pgx.BeginFunc(ctx, c.conn, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, c.Conn(), func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, userSettingsSQL); err != nil {
 			return err
 		}
@@ -193,7 +193,7 @@ func (s *Store) InTx(ctx context.Context, fn func(ctx context.Context, tx jobsto
 		return err // fn's own words, or those of a method that has wrapped them
 	case err != nil:
 		if classify(err) == away {
-			s.pool.reset(ctx)
+			s.pool.Reset()
 		}
 		return wrap("commit a transaction", err)
 	}
