@@ -1,12 +1,14 @@
 package dispatch_test
 
 import (
+	"context"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/warrenq/warren/internal/dispatch"
+	"github.com/warrenq/warren/internal/worker"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -170,61 +172,97 @@ func TestTheClaimantIsWhoTheConfigurationSays(t *testing.T) {
 	})
 }
 
-// Quick handlers make a feed claim ahead of the slots. When they all get slow at once, what was
-// claimed ahead goes to others.
+// busy runs two slots whose nth job takes some time, and returns a look at what they have taken.
+func (r *rig) busy(takes func(nth int) time.Duration) (taken func() []jobstore.ID) {
+	ctx, cancel := context.WithCancel(r.t.Context())
+	var all []jobstore.ID
+	for range 2 {
+		r.slots.Go(func() {
+			for {
+				w, err := r.feed.Next(ctx)
+				if err != nil {
+					return
+				}
+				w.Term.Drop(w.Lease.Job.ID, w.Lease.Job.LeaseNo)
+				n := 0
+				r.set(func() { all = append(all, w.Lease.Job.ID); n = len(all) })
+				_ = worker.Sleep(ctx, takes(n))
+			}
+		})
+	}
+	r.t.Cleanup(func() { cancel(); r.slots.Wait() })
+	return func() (out []jobstore.ID) {
+		r.set(func() { out = slices.Clone(all) })
+		return out
+	}
+}
+
+// ahead makes a feed with 600 jobs and a store whose claims take a while, so that quick handlers
+// are claimed ahead for.
+func (r *rig) ahead(brokered bool) {
+	r.takes = 10 * time.Millisecond
+	if brokered {
+		r.brokered(200, 0)
+	} else {
+		r.run(dispatch.NewPolledFeed(dispatch.PolledConfig{Claim: r.claim}))
+	}
+	for id := int64(1); id <= 600; id += 10 {
+		r.hint(10, id, id+1, id+2, id+3, id+4, id+5, id+6, id+7, id+8, id+9)
+	}
+}
+
 func TestWhatWasClaimedAheadIsHandedBackWhenNoSlotTakesIt(t *testing.T) {
 	t.Parallel()
 	for name, brokered := range map[string]bool{"brokered": true, "polled": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(r *rig) {
-				r.takes = 10 * time.Millisecond
-				if brokered {
-					r.brokered(200, 0)
-				} else {
-					r.run(dispatch.NewPolledFeed(dispatch.PolledConfig{Claim: r.claim}))
-				}
-				for id := int64(1); id <= 600; id += 10 {
-					r.hint(10, id, id+1, id+2, id+3, id+4, id+5, id+6, id+7, id+8, id+9)
-				}
-				slow := make(chan struct{})
-				var taken []jobstore.ID
-				for range 2 {
-					r.slots.Go(func() {
-						for {
-							w, err := r.feed.Next(r.t.Context())
-							if err != nil {
-								return
-							}
-							w.Term.Drop(w.Lease.Job.ID, w.Lease.Job.LeaseNo)
-							n := 0
-							r.set(func() { taken = append(taken, w.Lease.Job.ID); n = len(taken) })
-							if n >= 300 {
-								<-slow
-								return
-							}
-							<-time.After(time.Millisecond)
-						}
-					})
-				}
+				r.ahead(brokered)
+				taken := r.busy(func(nth int) time.Duration {
+					if nth >= 300 { // all handlers get slow at once
+						return time.Hour
+					}
+					return time.Millisecond
+				})
 				pass(5 * time.Second)
-				most, back := 0, r.seen().back
+				most := 0
 				for _, c := range r.claims() {
 					most = max(most, c.n, len(c.ids))
 				}
 				if most <= 2 {
 					t.Errorf("the largest claim is %d, want more than slots: quick handlers starve", most)
 				}
+				back := r.seen().back
 				if len(back) == 0 || len(r.term().Held()) != 0 {
 					t.Errorf("%d handed back, %d held; want what was claimed ahead", len(back), len(r.term().Held()))
 				}
-				for _, id := range back {
-					if slices.Contains(taken, id) {
+				for _, id := range taken() {
+					if slices.Contains(back, id) {
 						t.Fatalf("job %d was taken and handed back", id)
 					}
 				}
-				close(slow)
-				r.slots.Wait()
+			})
+		})
+	}
+}
+
+func TestWhatWasClaimedAheadStaysWhileSlotsTakeIt(t *testing.T) {
+	t.Parallel()
+	for name, brokered := range map[string]bool{"brokered": true, "polled": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(r *rig) {
+				r.ahead(brokered)
+				taken := r.busy(func(nth int) time.Duration {
+					if nth >= 300 {
+						return 200 * time.Millisecond // slower, but they go on
+					}
+					return time.Millisecond
+				})
+				pass(5 * time.Second)
+				if back := r.seen().back; len(back) != 0 || len(taken()) < 330 {
+					t.Errorf("%v handed back after %d were taken; want none, slots take one every 100 ms", back, len(taken()))
+				}
 			})
 		})
 	}

@@ -260,6 +260,21 @@ func TestStopAnnouncesWhatWaits(t *testing.T) {
 	})
 }
 
+func TestAStopAtOnceAnnouncesToo(t *testing.T) {
+	t.Parallel()
+	for range 20 { // the relay may see the stop or the work first
+		bubble(t, relay.Config{}, func(w *world) {
+			w.r.Add(refs(1, 2)...)
+			ctx, cancel := context.WithCancel(w.t.Context())
+			cancel()
+			if err := w.r.Run(ctx); err != nil {
+				t.Errorf("Run = %v", err)
+			}
+			w.batches([]jobstore.ID{1, 2})
+		})
+	}
+}
+
 func TestStopLeavesTheRestToTheOutboxInBoundedTime(t *testing.T) {
 	t.Parallel()
 	for name, away := range map[string]bool{"the broker hangs": false, "and the database is away": true} {

@@ -147,6 +147,24 @@ func TestAnOutageDoesNotKeepThePoolFromEnding(t *testing.T) {
 	})
 }
 
+func TestTheEndTriesToHandBackOnceMore(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.away = errAway
+		r.start(untilCtx)
+		r.work(1)
+		synctest.Wait()
+		r.term.Lost()
+		pass(10 * time.Second) // it is between two tries
+		r.setAway(nil)
+		r.stop()
+		if !r.ran() { // no time passes
+			t.Error("Run did not return")
+		}
+		r.lost(1)
+	})
+}
+
 func TestWhatIsHandedBackAtTheEndIsHandedBack(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(r *rig) {
