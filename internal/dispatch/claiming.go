@@ -129,11 +129,16 @@ func (c *claiming) byNumber(ctx context.Context, ids []jobstore.ID) ([]worker.Wo
 	})
 }
 
-// byOrder claims the next n.
-func (c *claiming) byOrder(ctx context.Context, n int) ([]worker.Work, error) {
-	return c.claim(ctx, func(ctx context.Context, by jobstore.Claimant) ([]jobstore.Lease, error) {
-		return c.cfg.Store.ClaimNext(ctx, by, n)
+// byOrder claims the next n. busy says that there are jobs, which others have locked at this moment.
+func (c *claiming) byOrder(ctx context.Context, n int) (works []worker.Work, busy bool, err error) {
+	works, err = c.claim(ctx, func(ctx context.Context, by jobstore.Claimant) ([]jobstore.Lease, error) {
+		leases, err := c.cfg.Store.ClaimNext(ctx, by, n)
+		if busy = errors.Is(err, jobstore.ErrBusy); busy {
+			return nil, nil
+		}
+		return leases, err
 	})
+	return works, busy, err
 }
 
 // settleDoubt releases what a lost reply may have left leased to this process without its

@@ -76,7 +76,7 @@ func (h *handoff) next(ctx context.Context) (worker.Work, error) {
 func (h *handoff) room() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.done || h.drained {
+	if h.done {
 		return 0
 	}
 	n := h.waiting + h.pace.ahead() - len(h.ready)

@@ -86,13 +86,13 @@ func (f *PolledFeed) feed(ctx context.Context) {
 		}
 		quiet := f.cfg.UntilEmpty && f.quiet(ctx)
 		began := time.Now()
-		works, err := f.claiming.byOrder(ctx, room)
+		works, busy, err := f.claiming.byOrder(ctx, room)
 		if err != nil {
 			return // the claim only gives up because ctx ended
 		}
 		f.hand.claimed(time.Since(began))
 		f.hand.put(works)
-		if len(works) == 0 && quiet {
+		if len(works) == 0 && quiet && !busy {
 			f.hand.finish()
 			<-ctx.Done()
 			return
