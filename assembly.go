@@ -31,6 +31,7 @@ type parts struct {
 	sweeper   *sweeper.Sweeper
 	feed      feed
 	polled    *dispatch.PolledFeed // the feed, when it is one that can be woken
+	swept     chan struct{}        // closed when a first sweep has made READY what is due
 	pool      *worker.Pool
 }
 
@@ -40,7 +41,7 @@ func prefetch(concurrency int) int { return min(max(2*concurrency, 4), 200) }
 
 // assemble wires a consumer. Whether there is a broker is decided here, and nowhere else.
 func (c *Consumer) assemble() (*parts, error) {
-	p := &parts{consumer: c}
+	p := &parts{consumer: c, swept: make(chan struct{})}
 	cfg := &c.cfg
 	relay := c.client.relay
 	p.keeper = worker.NewKeeper(cfg.Store, jobstore.Consumer{
@@ -104,7 +105,7 @@ func (p *parts) run(ctx context.Context, drain <-chan struct{}, stop func()) err
 		lifecycle.Part{Name: "heartbeat", Run: p.keeper.Run},
 		lifecycle.Part{Name: "completer", Run: p.completer.Run},
 		lifecycle.Part{Name: "sweep", Run: p.sweep},
-		lifecycle.Part{Name: "feed", Run: p.feed.Run},
+		lifecycle.Part{Name: "feed", Run: p.feedAfterSweep},
 	)
 	if p.polled != nil {
 		all = append(all, lifecycle.Part{Name: "wake-up", Run: p.listen})
@@ -132,9 +133,18 @@ func (p *parts) sweep(ctx context.Context) error {
 		if err := p.sweeper.Once(ctx); err != nil && ctx.Err() == nil {
 			p.consumer.cfg.Log.Warn("the sweep could not do all of its work", zap.Error(err))
 		}
-		p.polled.Wake()
 	}
+	close(p.swept)
 	return p.sweeper.Run(ctx)
+}
+
+// feedAfterSweep begins when the first sweep is over: what it finds to be empty is empty.
+func (p *parts) feedAfterSweep(ctx context.Context) error {
+	select {
+	case <-p.swept:
+	case <-ctx.Done():
+	}
+	return p.feed.Run(ctx)
 }
 
 // listen turns wakes from other processes into looks at the database. Where there is nothing to

@@ -13,6 +13,8 @@ var (
 	// ErrHolderGone means that the consumer's registration has expired or was removed:
 	// whatever it held may run elsewhere.
 	ErrHolderGone = errors.New("the consumer's lease has expired")
+	// ErrBusy means that there are jobs to claim, and that others have them locked at this moment.
+	ErrBusy = errors.New("jobs are locked by others at this moment")
 	// ErrSchema means that the database has no schema, or one this program cannot work with.
 	ErrSchema = errors.New("database schema does not fit this program")
 	// ErrRefused means that the job's state does not allow what was asked.
@@ -41,7 +43,8 @@ type Inserter interface {
 // one more attempt. ErrHolderGone when the claimant is no longer registered.
 type Claimer interface {
 	Claim(ctx context.Context, by Claimant, ids []ID) (Claimed, error)
-	// ClaimNext takes at most n, in (priority, id) order over the claimant's bands.
+	// ClaimNext takes at most n, in (priority, id) order over the claimant's bands. No leases and no
+	// error means that there was nothing to claim; ErrBusy, that there was, and others have it locked.
 	ClaimNext(ctx context.Context, by Claimant, n int) ([]Lease, error)
 	// ReleaseUnknown hands back rows that holder has leased but that are not in known: what a
 	// claim granted whose reply was lost. Their attempt is given back.
@@ -246,6 +249,7 @@ type Store interface {
 	Sweeper
 	Waker
 	Reader
+	Explainer
 	Admin
 	Close()
 }

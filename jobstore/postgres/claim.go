@@ -16,6 +16,7 @@ const (
 	rowLease   = 0
 	rowUnknown = 1
 	rowGone    = 2
+	rowBusy    = 3
 )
 
 // Claim implements jobstore.Claimer.
@@ -69,7 +70,9 @@ const claimMe = `
 
 // claimBefore finds a member of j's group that must run before j.
 const claimBefore = `
-      SELECT FROM @schema@.jobs_live m
+      SELECT FROM` + groupBefore
+
+const groupBefore = ` @schema@.jobs_live m
       WHERE m.serial_group = j.serial_group AND (m.priority, m.id) < (j.priority, j.id)
         AND NOT (m.group_skip AND m.state IN ('TEMPORARILY_FAILED', 'WAITING'))`
 
@@ -132,8 +135,8 @@ const leaseColumns = `j.id, j.queue, j.priority, j.kind, j.args, j.serial_group,
 func (s *Store) claim(ctx context.Context, text string, by jobstore.Claimant, rest ...any) (jobstore.Claimed, error) {
 	args := append([]any{by.Holder, by.Token, optional(by.Host), clamp(by.PID), by.Queues, small(by.Priorities), by.Kinds}, rest...)
 	var got jobstore.Claimed
-	gone := false
-	err := s.do(ctx, text, args, func() { got, gone = jobstore.Claimed{}, false }, func(r pgx.Rows) error {
+	gone, busy := false, false
+	err := s.do(ctx, text, args, func() { got, gone, busy = jobstore.Claimed{}, false, false }, func(r pgx.Rows) error {
 		what, l, err := scanLease(r, by)
 		switch {
 		case err != nil:
@@ -144,10 +147,16 @@ func (s *Store) claim(ctx context.Context, text string, by jobstore.Claimant, re
 			got.UnknownKind = append(got.UnknownKind, l.Job.ID)
 		case what == rowGone:
 			gone = true
+		case what == rowBusy:
+			busy = true
 		}
 		return nil
 	})
-	if err == nil && gone {
+	switch {
+	case err != nil:
+	case busy:
+		err = jobstore.ErrBusy
+	case gone:
 		err = fmt.Errorf("consumer %d: %w", by.Holder, jobstore.ErrHolderGone)
 	}
 	return got, err

@@ -64,7 +64,9 @@ locked AS MATERIALIZED (
     LIMIT 1 FOR NO KEY UPDATE OF j SKIP LOCKED
   ) l
   ORDER BY c.priority, c.id LIMIT $8::int
-)` + claimGrant
+)` + claimGrant + `
+UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), NULL, NULL, NULL, 3
+  WHERE NOT EXISTS (SELECT FROM granted) AND EXISTS (SELECT FROM candidates)`
 
 // looseGroups lists the groups that have live members.
 const looseGroups = `

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -178,7 +179,9 @@ func claimRace(w *world) {
 					claimed, err = w.store.Claim(w.Context(), by, ids[at:min(at+40, len(ids))])
 					got = claimed.Leases
 				} else {
-					got, err = w.store.ClaimNext(w.Context(), by, 20)
+					if got, err = w.store.ClaimNext(w.Context(), by, 20); errors.Is(err, jobstore.ErrBusy) {
+						continue
+					}
 				}
 				if err != nil {
 					w.Errorf("claim: %v", err)
