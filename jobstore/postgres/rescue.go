@@ -51,16 +51,23 @@ DELETE FROM @schema@.consumers c
 WHERE c.id = ANY ($1::bigint[]) AND NOT EXISTS (SELECT FROM @schema@.jobs_live j WHERE j.holder = c.id)
 RETURNING c.id`
 
-const nextExpirySQL = `-- warren: next expiry
-SELECT greatest(1, (extract(epoch FROM min(expires_at) - clock_timestamp()) * 1e6)::bigint)
-FROM @schema@.consumers WHERE expires_at > clock_timestamp() HAVING count(*) > 0`
+// expirySQL is all that a rescue costs while nobody has died: how many have, and when the next
+// registration could expire.
+const expirySQL = `-- warren: expiry
+SELECT count(*) FILTER (WHERE expires_at <= c.now),
+       coalesce(greatest(1, (extract(epoch FROM min(expires_at) FILTER (WHERE expires_at > c.now) - c.now) * 1e6)::bigint), 0)
+FROM @schema@.consumers, (SELECT clock_timestamp() AS now) c GROUP BY c.now`
 
 // Rescue implements jobstore.Sweeper. maxCrashes 0 quarantines nothing. While Consumers or the
 // lists are not empty there may be more to do.
 func (s *Store) Rescue(ctx context.Context, limit, maxCrashes int) (jobstore.Rescued, error) {
 	var done jobstore.Rescued
 	var groups []string
-	err := retried(ctx, func() error {
+	dead, next, err := s.expiry(ctx)
+	if err != nil || dead == 0 {
+		return jobstore.Rescued{Next: next}, err
+	}
+	err = retried(ctx, func() error {
 		done, groups = jobstore.Rescued{}, nil
 		return s.inTx(ctx, false, func(ctx context.Context, tx pgx.Tx) (err error) {
 			groups, err = s.rescueIn(ctx, txSession{tx}, limit, maxCrashes, &done)
@@ -72,17 +79,21 @@ func (s *Store) Rescue(ctx context.Context, limit, maxCrashes int) (jobstore.Res
 		heads, err = s.headsOf(ctx, groups)
 		done.Released = append(done.Released, heads...)
 	}
-	if err == nil {
-		var next []int64
-		next, err = gather(ctx, s, nextExpirySQL, scanInt)
-		if len(next) > 0 {
-			done.Next = time.Duration(next[0]) * time.Microsecond
-		}
-	}
 	if err != nil {
 		return jobstore.Rescued{}, wrap(fmt.Sprintf("rescue %d jobs", limit), err)
 	}
-	return done, nil
+	_, done.Next, err = s.expiry(ctx)
+	return done, err
+}
+
+// expiry is how many registrations have expired, and how long the next one has; 0 = there is none.
+func (s *Store) expiry(ctx context.Context) (dead int, next time.Duration, err error) {
+	var us int64
+	err = s.do(ctx, expirySQL, nil, func() { dead, us = 0, 0 }, func(r pgx.Rows) error { return r.Scan(&dead, &us) })
+	if err != nil {
+		return 0, 0, wrap("look for dead consumers", err)
+	}
+	return dead, time.Duration(us) * time.Microsecond, nil
 }
 
 func (s *Store) rescueIn(ctx context.Context, q session, limit, maxCrashes int, done *jobstore.Rescued) (groups []string, err error) {

@@ -9,10 +9,12 @@ func statements() []string {
 		registerSQL, renewSQL, deregisterSQL, removeHolderSQL, consumersSQL, leadSQL, resignSQL,
 		lookSQL, dueSQL, outboxSQL, announcedSQL, unannouncedSQL, oldestSQL, readyFromSQL, liveBandsSQL,
 		headsOfSQL, headsSQL, mendGroupsSQL,
-		deadSQL, rescueSQL, buryDeadSQL, nextExpirySQL,
+		deadSQL, rescueSQL, buryDeadSQL, expirySQL,
 		retainSQL, retainKeysSQL,
+		statesSQL, cancelSQL, deleteSQL, deleteHistorySQL, retryLiveSQL, retryHistorySQL, retryKeysSQL, retrySQL, editSQL,
 		wakeSQL,
 		getSQL, statsSQL, unfinishedSQL,
+		explainSQL, explainTakersSQL, explainBlockerSQL, explainCrowdSQL, explainPositionSQL,
 		prepareSQL, migrateLockSQL, appliedSQL, schemaExistsSQL, noteMigrationSQL, configureSQL, configureKindsSQL,
 	}
 }
