@@ -121,6 +121,29 @@ func TestUntilEmptyEndsWhenNothingIsLeftAndNothingRuns(t *testing.T) {
 	})
 }
 
+func TestAJobThatEndsDuringAClaimLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.add(10, 1)
+		r.polled(dispatch.PolledConfig{UntilEmpty: true})
+		r.slot(1)
+		works := r.gets(1)
+		last := len(r.claims()) + 1
+		r.set(func() {
+			r.lose = func(n int) error {
+				if n == last { // this claim has seen nothing; then job 1 ends and releases job 2
+					r.add(10, 2)
+					works[0].Term.Drop(1, 1)
+				}
+				return nil
+			}
+		})
+		r.slot(1)
+		pass(time.Second)
+		r.gets(2)
+	})
+}
+
 func TestThePolledBudgetEndsTheFeed(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(r *rig) {
