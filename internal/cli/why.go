@@ -1,0 +1,71 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/warrenq/warren/internal/app"
+)
+
+func whyCmd(env *Env) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "why ID",
+		Short: "Say why a job does not run, or when it will",
+		Long: `Say why a job does not run, or when it will.
+
+The conditions that a claim checks are evaluated on the database as it is. "runnable" means that
+the job starts within a second; anything else names every condition that is in the way.`,
+		Example: `  warren why 42
+  warren why 42 -o json`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			out, err := outputFormat(cmd)
+			if err != nil {
+				return err
+			}
+			id, err := parseID(args[0])
+			if err != nil {
+				return err
+			}
+			a, err := env.open(cmd, "warren")
+			if err != nil {
+				return err
+			}
+			defer a.Close()
+			why, err := a.Why(cmd.Context(), id)
+			if err != nil {
+				return err
+			}
+			switch out {
+			case formatJSON:
+				return printJSON(env.Stdout, why)
+			case formatLines:
+				return json.NewEncoder(env.Stdout).Encode(why)
+			case formatTable:
+			}
+			showWhy(env.Stdout, &why)
+			return nil
+		},
+	}
+	addOutputFlag(cmd)
+	return cmd
+}
+
+// showWhy prints what is in the way first, then what is merely worth knowing.
+func showWhy(w io.Writer, why *app.Explanation) {
+	j := &why.Job
+	fmt.Fprintf(w, "job %d (%s, queue %s, priority %d) is %s: %s\n", why.ID, oneLine(j.Kind), oneLine(j.Queue), j.Priority, why.State, why.Verdict)
+	for _, blocking := range []bool{true, false} {
+		for _, g := range why.Gates {
+			if g.Blocking == blocking {
+				fmt.Fprintf(w, "  %-12s  %s\n", g.Name, oneLine(g.Text))
+			}
+		}
+	}
+	if why.Verdict == "runnable" {
+		fmt.Fprintln(w, "  nothing is in its way: it starts within a second")
+	}
+}
