@@ -250,6 +250,7 @@ type Store interface {
 	Waker
 	Reader
 	Explainer
+	Operator
 	Admin
 	Close()
 }

@@ -38,6 +38,7 @@ func Run(t *testing.T, open Open) {
 		{"hold", holdTests()},
 		{"sweep", sweepTests()},
 		{"read", readTests()},
+		{"operate", operateTests()},
 		{"admin", adminTests()},
 		{"property", propertyTests()},
 	} {
