@@ -121,6 +121,26 @@ func TestUntilEmptyEndsWhenNothingIsLeftAndNothingRuns(t *testing.T) {
 	})
 }
 
+func TestUntilEmptyIsNotEndedByRowsThatOthersHaveLocked(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.before = func(n int) error {
+			if n <= 5 {
+				return jobstore.ErrBusy
+			}
+			return nil
+		}
+		r.add(10, 1)
+		r.polled(dispatch.PolledConfig{UntilEmpty: true})
+		r.slot(1)
+		pass(time.Second)
+		r.gets(1)
+		if n := len(r.seen().known); n != 0 {
+			t.Errorf("%d releases: an answer was taken for a lost reply", n)
+		}
+	})
+}
+
 func TestAJobThatEndsDuringAClaimLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(r *rig) {

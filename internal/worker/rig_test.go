@@ -59,11 +59,11 @@ func (b *book) Complete(w worker.Work, out jobstore.Outcome) {
 	w.Term.Drop(out.ID, out.LeaseNo)
 }
 
-func (b *book) Return(_ context.Context, by jobstore.HolderID, leases map[jobstore.ID]int64) ([]jobstore.Ref, error) {
+func (b *book) Return(ctx context.Context, by jobstore.HolderID, leases map[jobstore.ID]int64) ([]jobstore.Ref, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.tries++; b.away != nil {
-		return nil, b.away
+	if b.tries++; b.away != nil || ctx.Err() != nil {
+		return nil, cmp.Or(b.away, ctx.Err())
 	}
 	var refs []jobstore.Ref
 	for id, lease := range leases {
