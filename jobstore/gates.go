@@ -3,6 +3,7 @@ package jobstore
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -62,7 +63,7 @@ func (e *evaluation) time() {
 
 func attempts(j Job) string {
 	if j.MaxAttempts == 0 {
-		return fmt.Sprint(j.Attempts)
+		return strconv.Itoa(j.Attempts)
 	}
 	return fmt.Sprintf("%d of %d", j.Attempts, j.MaxAttempts)
 }

@@ -189,20 +189,17 @@ func (f Facts) running() []Gate {
 		g.Facts["since"] = *j.AttemptedAt
 	}
 	g.Text += fmt.Sprintf(", lease %d", j.LeaseNo)
-	switch h := f.Holder; {
-	case h == nil || !h.Alive:
-		g.Text += "; that consumer's lease has expired, and the sweep hands the job back within seconds"
-		g.Facts["holder_alive"] = false
-		gates := []Gate{g}
-		if f.Leader == "" {
-			gates = append(gates, f.noLeader("nobody hands the job back"))
-		}
-		return gates
-	default:
-		g.Text += fmt.Sprintf(", which is good until %s", clock(h.ExpiresAt))
+	if h := f.Holder; h != nil && h.Alive {
+		g.Text += ", which is good until " + clock(h.ExpiresAt)
 		g.Facts["holder_alive"], g.Facts["lease_expires_at"] = true, h.ExpiresAt
+		return []Gate{g}
 	}
-	return []Gate{g}
+	g.Text += "; that consumer's lease has expired, and the sweep hands the job back within seconds"
+	g.Facts["holder_alive"] = false
+	if f.Leader != "" {
+		return []Gate{g}
+	}
+	return []Gate{g, f.noLeader("nobody hands the job back")}
 }
 
 func (f Facts) noLeader(meanwhile string) Gate {

@@ -20,7 +20,7 @@ func Warren(env *Env) *cobra.Command {
 		Version: Version(),
 	}
 	addConfigFlags(root)
-	return group(root, migrateCmd(env), jobsCmd(env), statsCmd(env), whyCmd(env), configCmd(env))
+	return group(root, migrateCmd(env), jobsCmd(env), statsCmd(env), whyCmd(env), topologyCmd(env), configCmd(env))
 }
 
 func configCmd(env *Env) *cobra.Command {

@@ -53,7 +53,7 @@ type set struct {
 	apply func(c *scene)
 }
 
-func (c *scene) state(state string, available string) {
+func (c *scene) state(state, available string) {
 	c.sql(`DELETE FROM warren.jobs WHERE id = $1`, c.job)
 	c.sql(`INSERT INTO warren.jobs (id, state, kind, queue, priority, serial_group, available_at, holder, finished_at, error)
 		VALUES ($1, $2, 'k', 'default', 20, 'g', now() + $3::interval, CASE WHEN $2 = 'PROCESSING' THEN (SELECT max(id) FROM warren.consumers) END,
@@ -161,8 +161,10 @@ func TestWhyNamesEveryGate(t *testing.T) {
 func (c *scene) reset() {
 	c.sql(`TRUNCATE warren.jobs, warren.job_groups, warren.job_keys, warren.consumers, warren.leaders, warren.paused_queues`)
 	c.sql("ALTER SEQUENCE warren.jobs_id_seq RESTART WITH 1000") // smaller numbers are for rows that come first
-	if _, err := c.s.Register(c.tb.Context(), jobstore.Consumer{Host: "h1", PID: 7, Kinds: []string{"k"}, Queues: []string{"default"},
-		Priorities: []int{10, 20}, Slots: 2}, time.Hour); err != nil {
+	if _, err := c.s.Register(c.tb.Context(), jobstore.Consumer{
+		Host: "h1", PID: 7, Kinds: []string{"k"}, Queues: []string{"default"},
+		Priorities: []int{10, 20}, Slots: 2,
+	}, time.Hour); err != nil {
 		c.tb.Fatal(err)
 	}
 	if _, ok, err := c.s.Lead(c.tb.Context(), "sweep", "h1:7", time.Hour); err != nil || !ok {
@@ -183,10 +185,11 @@ func TestWhySaysWhoAndUntilWhen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := ""
+		var lines []string
 		for _, g := range f.Gates(c.view) {
-			text += g.Name + ": " + g.Text + "\n"
+			lines = append(lines, g.Name+": "+g.Text)
 		}
+		text := strings.Join(lines, "\n")
 		for _, w := range words {
 			if !strings.Contains(text, w) {
 				t.Errorf("job %d: %q is not in\n%s", id, w, text)
@@ -335,10 +338,8 @@ func (w *world) addJob() {
 	w.c.sql(`INSERT INTO warren.jobs (state, kind, queue, priority, serial_group, group_skip, available_at, announce_at)
 		VALUES ($1, $2, $3, $4, $5, $6, now() + CASE WHEN $7 THEN interval '1 h' ELSE interval '0' END, CASE WHEN $8 THEN now() END)`,
 		state, rapid.SampledFrom([]string{"k", "k", "l"}).Draw(w.r, "kind"), rapid.SampledFrom([]string{"a", "a", "b"}).Draw(w.r, "queue"),
-		rapid.SampledFrom([]int{10, 20}).Draw(w.r, "priority"), rapid.SampledFrom([]*string{nil, nil, ptr("g"), ptr("h")}).Draw(w.r, "group"), skip, late, outbox)
+		rapid.SampledFrom([]int{10, 20}).Draw(w.r, "priority"), rapid.SampledFrom([]*string{nil, nil, new("g"), new("h")}).Draw(w.r, "group"), skip, late, outbox)
 }
-
-func ptr[T any](v T) *T { return &v }
 
 func (w *world) ids(where string) []jobstore.ID {
 	rows, err := w.c.conn.Query(w.c.tb.Context(), "SELECT id FROM warren.jobs WHERE "+where+" ORDER BY priority, id")
