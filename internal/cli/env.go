@@ -96,6 +96,14 @@ func parseDuration(s string) (time.Duration, error) {
 	return d, nil
 }
 
+func parseTime(s string) (time.Time, error) {
+	at, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return at, usagef("time %q is not RFC 3339, such as 2026-11-21T20:00:00Z", s)
+	}
+	return at, nil
+}
+
 // parseID reads a job's number as strictly as a hint is read.
 func parseID(s string) (jobstore.ID, error) {
 	ids, err := broker.ParseBody([]byte(s))

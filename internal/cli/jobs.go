@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -34,7 +35,8 @@ func viewOf(j *jobstore.Job) jobView {
 }
 
 func jobsCmd(env *Env) *cobra.Command {
-	return group(&cobra.Command{Use: "jobs", Short: "Look at jobs"}, jobsListCmd(env), jobsShowCmd(env))
+	return group(&cobra.Command{Use: "jobs", Short: "Look at jobs and change what becomes of them"}, append(
+		[]*cobra.Command{jobsListCmd(env), jobsShowCmd(env), jobsHistoryCmd(env), jobsLogsCmd(env)}, orderCmds(env)...)...)
 }
 
 type filterFlags struct {
@@ -42,20 +44,33 @@ type filterFlags struct {
 	priorities                                              string
 	older                                                   durationFlag
 	limit                                                   int
+	unlimited                                               bool // 0, the default of limit, is no limit
 }
 
-func (f *filterFlags) add(cmd *cobra.Command) {
+// add gives cmd the flags of a filter, some under other names.
+func (f *filterFlags) add(cmd *cobra.Command, rename map[string]string) {
+	name := func(flag string) string { return cmp.Or(rename[flag], flag) }
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.states, "state", nil, "a state, such as READY; may be repeated")
-	fl.StringArrayVar(&f.queues, "queue", nil, "a queue; may be repeated")
+	fl.StringArrayVar(&f.queues, name("queue"), nil, "a queue; may be repeated")
 	fl.StringArrayVar(&f.kinds, "kind", nil, "a kind; may be repeated")
-	fl.StringVar(&f.priorities, "priority", "", "priorities: 10, 20-40, 25-, -20, or several with commas")
+	fl.StringVar(&f.priorities, name("priority"), "", "priorities: 10, 20-40, 25-, -20, or several with commas")
 	fl.StringArrayVar(&f.identifiers, "identifier", nil, "an identifier; may be repeated")
 	fl.StringArrayVar(&f.groups, "serial-group", nil, "a serial group; may be repeated")
-	fl.StringArrayVar(&f.tags, "tag", nil, "a tag that the job has; may be repeated")
+	fl.StringArrayVar(&f.tags, name("tag"), nil, "a tag that the job has; may be repeated")
 	fl.StringArrayVar(&f.where, "where", nil, "a value inside the args: args.to=a@example.com; may be repeated")
 	fl.Var(&f.older, "older", "published at least this long ago")
+	if f.unlimited {
+		fl.IntVar(&f.limit, "limit", 0, "at most so many jobs, in the order of their numbers (default: no limit)")
+		return
+	}
 	fl.IntVar(&f.limit, "limit", 100, "at most so many jobs, in the order of their numbers")
+}
+
+// given reports whether anything but a limit was asked for.
+func (f *filterFlags) given() bool {
+	return len(f.states)+len(f.queues)+len(f.kinds)+len(f.identifiers)+len(f.groups)+len(f.tags)+len(f.where) > 0 ||
+		f.priorities != "" || f.older > 0
 }
 
 func (f *filterFlags) filter(cfg *config.Config) (jobstore.Filter, error) {
@@ -63,7 +78,7 @@ func (f *filterFlags) filter(cfg *config.Config) (jobstore.Filter, error) {
 		Queues: f.queues, Kinds: f.kinds, Identifiers: f.identifiers, SerialGroups: f.groups, Tags: f.tags,
 		OlderThan: time.Duration(f.older), Limit: f.limit,
 	}
-	if f.limit < 1 {
+	if f.limit < 1 && (!f.unlimited || f.limit < 0) {
 		return out, usagef("--limit %d is not positive", f.limit)
 	}
 	for _, s := range f.states {
@@ -151,7 +166,7 @@ func jobsListCmd(env *Env) *cobra.Command {
 			})
 		},
 	}
-	f.add(cmd)
+	f.add(cmd, nil)
 	addOutputFlag(cmd)
 	return cmd
 }

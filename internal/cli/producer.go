@@ -138,9 +138,9 @@ func (e *Env) publishOpts(cmd *cobra.Command, f *publishFlags) (json.RawMessage,
 		o.MaxAttempts = unlimited(&f.maxAttempts)
 	}
 	if f.at != "" {
-		at, err := time.Parse(time.RFC3339, f.at)
+		at, err := parseTime(f.at)
 		if err != nil {
-			return nil, o, usagef("time %q is not RFC 3339, such as 2026-11-21T20:00:00Z", f.at)
+			return nil, o, err
 		}
 		o.At = at
 	}

@@ -2,8 +2,11 @@ package cli_test
 
 import (
 	"context"
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -53,10 +56,27 @@ func TestScripts(t *testing.T) {
 					env.Setenv("AMQP_URL", "none")
 					return nil
 				},
-				Cmds:          map[string]func(ts *testscript.TestScript, neg bool, args []string){"sql": sqlCmd(dsn)},
+				Cmds:          map[string]func(ts *testscript.TestScript, neg bool, args []string){"sql": sqlCmd(dsn), "exits": exitsCmd},
 				UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 			})
 		})
+	}
+}
+
+// exitsCmd is exec for a command that ends with an exit code of its own: exits 4 warren …
+func exitsCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM ARG…")
+	}
+	code := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("exit code %d, want %s", code, args[0])
 	}
 }
 

@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/warrenq/warren"
+	"github.com/warrenq/warren/internal/app"
+	"github.com/warrenq/warren/jobstore"
+)
+
+func orderCmds(env *Env) []*cobra.Command {
+	return []*cobra.Command{retryCmd(env), cancelCmd(env), deleteCmd(env), editCmd(env)}
+}
+
+func idle(s jobstore.State) bool { return s != jobstore.Processing }
+func live(s jobstore.State) bool { return !s.Final() && s != jobstore.Processing }
+
+// liveStates are those of jobs that may still run. PROCESSING is among them, so that an order
+// says which jobs it could not reach.
+func liveStates() (list []jobstore.State) {
+	for _, s := range jobstore.States() {
+		if !s.Final() {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+func simpleOrder(env *Env, cmd *cobra.Command, o *order, verb func(s jobstore.Store) apply) *cobra.Command {
+	cmd.Args = cobra.ArbitraryArgs
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return o.run(env, cmd, args, func(a *app.App) (apply, error) { return verb(a.Store), nil })
+	}
+	o.addFlags(cmd, nil)
+	return cmd
+}
+
+func retryCmd(env *Env) *cobra.Command {
+	return simpleOrder(env, &cobra.Command{
+		Use:   "retry [ID]…",
+		Short: "Run jobs again, now",
+		Long: `Run jobs again, now: whatever they came to, attempts and crashes are counted anew.
+
+A filter without --state selects what has failed: TEMPORARILY_FAILED, PERMANENTLY_FAILED and
+QUARANTINED. A job that is PROCESSING, or whose unique key another job holds, is left alone (exit
+code 4).`,
+		Example: `  warren jobs retry 17 18
+  warren jobs retry --kind mail --older 1h --dry-run`,
+	}, &order{
+		verb: "retry", past: "retried", takes: idle,
+		states: []jobstore.State{jobstore.TemporarilyFailed, jobstore.PermanentlyFailed, jobstore.Quarantined},
+	}, func(s jobstore.Store) apply { return s.Retry })
+}
+
+func cancelCmd(env *Env) *cobra.Command {
+	return simpleOrder(env, &cobra.Command{
+		Use:   "cancel [ID]…",
+		Short: "Call off jobs that have not started",
+		Long: `Call off jobs that have not started: they become CANCELLED and stay in the history. The series of
+a recurring job ends. A job that is PROCESSING is left alone (exit code 4).`,
+		Example: `  warren jobs cancel 17
+  warren jobs cancel --queue media --tag import-7 --yes`,
+	}, &order{verb: "cancel", past: "cancelled", takes: live, states: liveStates()},
+		func(s jobstore.Store) apply { return s.Cancel })
+}
+
+func deleteCmd(env *Env) *cobra.Command {
+	return simpleOrder(env, &cobra.Command{
+		Use:   "delete [ID]…",
+		Short: "Remove jobs, finished or not",
+		Long: `Remove jobs, finished or not, as though they had never been: their unique keys are free, and the
+series of a recurring job that has not started ends. To keep a trace, cancel them. A job that is
+PROCESSING is left alone (exit code 4).`,
+		Example: `  warren jobs delete 17
+  warren jobs delete --state CANCELLED --older 30d --yes`,
+	}, &order{verb: "delete", past: "deleted", takes: idle, states: jobstore.States()},
+		func(s jobstore.Store) apply { return s.Delete })
+}
+
+type editFlags struct {
+	order
+	args, argsFile, queue, at, metadata string
+	priority, maxAttempts               int
+	delay, timeout                      durationFlag
+	tags                                []string
+	noTags                              bool
+}
+
+func editCmd(env *Env) *cobra.Command {
+	f := editFlags{order: order{verb: "edit", past: "edited", takes: live, states: liveStates()}}
+	cmd := &cobra.Command{
+		Use:   "edit [ID]…",
+		Short: "Change jobs that have not started",
+		Long: `Change jobs that have not started. What is not named stays as it is; the rules are those of
+publishing. A job that is PROCESSING or has ended is left alone (exit code 4).
+
+--queue, --priority and --tag are the new values. To select by them, use --in-queue, --of-priority
+and --with-tag.`,
+		Example: `  warren jobs edit 17 --priority 10
+  warren jobs edit --in-queue media --state SCHEDULED --delay 0s --yes`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := f.opts(env, cmd)
+			if err != nil {
+				return err
+			}
+			return f.run(env, cmd, args, func(a *app.App) (apply, error) { return editApply(a, o) })
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.args, "args", "", "new args, a JSON value")
+	fl.StringVar(&f.argsFile, "args-file", "", "read the new args from a file; - is standard input")
+	fl.StringVar(&f.queue, "queue", "", "move to this queue")
+	fl.IntVar(&f.priority, "priority", 0, "new priority, one of the configured ones")
+	fl.Var(&f.delay, "delay", "start this long from now; 0s = at once")
+	fl.StringVar(&f.at, "at", "", "start at this time, as RFC 3339: 2026-11-21T20:00:00Z")
+	fl.IntVar(&f.maxAttempts, "max-attempts", 0, "attempts before the job fails for good; 0 = no limit")
+	fl.Var(&f.timeout, "timeout", "how long one attempt may take; 0s = the kind's")
+	fl.StringVar(&f.metadata, "metadata", "", "new metadata, a JSON value; replaces all of it")
+	fl.StringArrayVar(&f.tags, "tag", nil, "new tags, which replace all; may be repeated")
+	fl.BoolVar(&f.noTags, "no-tags", false, "take all tags away")
+	cmd.MarkFlagsMutuallyExclusive("args", "args-file")
+	cmd.MarkFlagsMutuallyExclusive("delay", "at")
+	cmd.MarkFlagsMutuallyExclusive("tag", "no-tags")
+	f.addFlags(cmd, map[string]string{"queue": "in-queue", "priority": "of-priority", "tag": "with-tag"})
+	return cmd
+}
+
+func editApply(a *app.App, o warren.EditOpts) (apply, error) {
+	e, err := a.CheckEdit(o)
+	if err != nil {
+		return nil, usage(err)
+	}
+	return func(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error) {
+		return a.Store.Edit(ctx, ids, e)
+	}, nil
+}
+
+// opts turns what was typed into a change.
+func (f *editFlags) opts(env *Env, cmd *cobra.Command) (o warren.EditOpts, err error) {
+	typed := cmd.Flags().Changed
+	if typed("args") || typed("args-file") {
+		args, err := env.readArgs(&publishFlags{args: f.args, argsFile: f.argsFile})
+		if err != nil {
+			return o, err
+		}
+		if len(bytes.TrimSpace(args)) == 0 {
+			return o, usagef("the new args are empty, which is not JSON; give {} for nothing")
+		}
+		o.Args = args
+	}
+	if typed("queue") {
+		if o.Queue = f.queue; f.queue == "" {
+			return o, usagef("--queue is empty; leave it out to keep the queue")
+		}
+	}
+	if typed("priority") {
+		o.Priority = &f.priority
+	}
+	if typed("delay") {
+		o.Delay = new(time.Duration(f.delay))
+	}
+	if typed("at") {
+		if o.At, err = parseTime(f.at); err != nil {
+			return o, err
+		}
+	}
+	if typed("max-attempts") {
+		if f.maxAttempts < 0 {
+			return o, usagef("max attempts %d is negative; 0 means no limit", f.maxAttempts)
+		}
+		o.MaxAttempts = unlimited(&f.maxAttempts)
+	}
+	if typed("timeout") {
+		o.Timeout = new(time.Duration(f.timeout))
+	}
+	if typed("metadata") {
+		o.Metadata = json.RawMessage(f.metadata)
+		if f.metadata == "" {
+			return o, usagef("--metadata is empty, which is not JSON; give {} for none")
+		}
+	}
+	if typed("tag") || f.noTags {
+		o.Tags = &f.tags
+	}
+	if !typed("args") && !typed("args-file") && o.Queue == "" && o.Priority == nil && o.Delay == nil && o.At.IsZero() &&
+		o.MaxAttempts == 0 && o.Timeout == nil && o.Metadata == nil && o.Tags == nil {
+		return o, usagef("nothing to change is given; see %s --help", cmd.CommandPath())
+	}
+	return o, nil
+}
