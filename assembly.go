@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"go.uber.org/zap"
@@ -75,13 +76,14 @@ func (c *Consumer) assemble() (*parts, error) {
 	}
 	p.sweeper = sweeper.New(sweeper.Config{
 		Store: cfg.Store, Announcer: c.client.announcer, Depth: depth,
-		Self: fmt.Sprintf("%s:%d", c.self.Host, c.self.PID), Retention: cfg.Retention, Log: cfg.Log,
+		// Two consumers of one process are two leaders, and a process id may be that of another container.
+		Self: fmt.Sprintf("%s:%d:%08x", c.self.Host, c.self.PID, rand.Uint32()), Retention: cfg.Retention, Log: cfg.Log,
 		Tick: cfg.Sweep.Tick, LostHints: cfg.Sweep.LostHints, Heads: cfg.Sweep.Heads, Rescue: cfg.Sweep.Rescue,
 		Retain: cfg.Sweep.Retain, LeaderTTL: cfg.Sweep.LeaderTTL, RescueHold: cfg.Heartbeat.TTL,
 	})
 	p.pool = worker.NewPool(worker.PoolConfig{
 		Slots: cfg.Concurrency, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(),
-		Returner: cfg.Store, Drain: cfg.DrainTimeout, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
+		Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.Add(refs...) }, Drain: cfg.DrainTimeout, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
 		Started: c.started, Ended: c.ended, Log: cfg.Log,
 	})
 	return p, nil
@@ -214,6 +216,9 @@ func (p *parts) ready(ctx context.Context, drain <-chan struct{}) error {
 	case <-drain:
 		return errors.New("draining")
 	default:
+	}
+	if p.pool.Draining() {
+		return errors.New("draining")
 	}
 	if b := p.consumer.cfg.Broker; b != nil && !b.Up() {
 		return errors.New("the broker is not connected")

@@ -98,7 +98,7 @@ func (f *PolledFeed) feed(ctx context.Context) {
 			return
 		}
 		if len(works) < room {
-			f.awaitWake(ctx)
+			f.awaitWake(ctx, busy)
 		}
 	}
 }
@@ -110,9 +110,10 @@ func (f *PolledFeed) quiet(ctx context.Context) bool {
 	return err == nil && len(term.Held()) == 0
 }
 
-func (f *PolledFeed) awaitWake(ctx context.Context) {
+// awaitWake waits for a wake or the tick, which comes soon where something is known to be left.
+func (f *PolledFeed) awaitWake(ctx context.Context, busy bool) {
 	tick := f.cfg.Tick
-	if f.cfg.UntilEmpty {
+	if f.cfg.UntilEmpty || busy {
 		tick = 50 * time.Millisecond
 	}
 	t := time.NewTimer(tick)

@@ -100,6 +100,8 @@ type Pool struct {
 	busy   atomic.Int64
 	heap   heapGauge
 	back   *Returns
+
+	draining atomic.Bool
 }
 
 // NewPool prepares a pool; Run does the work.
@@ -112,6 +114,9 @@ func NewPool(cfg PoolConfig) *Pool {
 	}
 	return &Pool{cfg: cfg, back: NewReturns(cfg.Returner, cfg.Released, cfg.Log)}
 }
+
+// Draining reports whether the pool takes no more work, whoever asked it to stop.
+func (p *Pool) Draining() bool { return p.draining.Load() }
 
 // Busy is how many handlers run now.
 func (p *Pool) Busy() int { return int(p.busy.Load()) }
@@ -154,6 +159,7 @@ func (p *Pool) drain(gone <-chan struct{}, endHard context.CancelCauseFunc) {
 	case <-gone:
 	case <-p.taking.Done():
 	}
+	p.draining.Store(true)
 	p.cfg.Feed.Drain()
 	drain := time.NewTimer(p.cfg.Drain)
 	defer drain.Stop()

@@ -143,14 +143,17 @@ func (s *Store) recordIn(ctx context.Context, q session, by jobstore.HolderID, d
 	}
 	before, err := s.recordedBefore(ctx, q, done)
 	for _, o := range done {
+		if accepted[o.ID] {
+			continue
+		}
+		i := slices.IndexFunc(before, func(r jobstore.Ref) bool { return r.ID == o.ID })
 		switch {
-		case accepted[o.ID]:
-		case slices.Contains(before, o.ID):
-			if o.SerialGroup != "" {
-				freed = append(freed, o.SerialGroup)
-			}
-		default:
+		case i < 0:
 			rec.Fenced = append(rec.Fenced, o.ID)
+		case o.SerialGroup != "":
+			freed = append(freed, o.SerialGroup)
+		case o.State == jobstore.Ready && o.Delay == 0: // perhaps nobody has announced it yet
+			rec.Released = append(rec.Released, before[i])
 		}
 	}
 	return rec, freed, err
@@ -159,17 +162,17 @@ func (s *Store) recordIn(ctx context.Context, q session, by jobstore.HolderID, d
 // recordedSQL finds outcomes that an earlier statement has written, whose reply was lost. An
 // outcome that let the job live on may have been followed by anything since.
 const recordedSQL = `-- warren: recorded before
-SELECT o.id FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS o(id, lease, state)
+SELECT j.id, j.queue, j.priority FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS o(id, lease, state)
 JOIN @schema@.jobs j ON j.id = o.id
 WHERE j.outcome_lease = o.lease
   AND (j.state || '' = o.state OR o.state IN ('TEMPORARILY_FAILED', 'WAITING', 'READY'))`
 
-func (s *Store) recordedBefore(ctx context.Context, q session, done []jobstore.Outcome) ([]jobstore.ID, error) {
+func (s *Store) recordedBefore(ctx context.Context, q session, done []jobstore.Outcome) ([]jobstore.Ref, error) {
 	ids, leases, states := make([]int64, len(done)), make([]int64, len(done)), make([]string, len(done))
 	for i, o := range done {
 		ids[i], leases[i], states[i] = int64(o.ID), o.LeaseNo, string(o.State)
 	}
-	return gatherIn(ctx, q, s.sql[recordedSQL], scanID, ids, leases, states)
+	return gatherIn(ctx, q, s.sql[recordedSQL], scanRef, ids, leases, states)
 }
 
 func scanID(r pgx.Rows) (id jobstore.ID, err error) {
