@@ -251,6 +251,7 @@ type Store interface {
 	Reader
 	Explainer
 	Operator
+	Housekeeper
 	Admin
 	Close()
 }

@@ -12,6 +12,7 @@ func statements() []string {
 		deadSQL, rescueSQL, buryDeadSQL, expirySQL,
 		retainSQL, retainKeysSQL,
 		statesSQL, cancelSQL, deleteSQL, deleteHistorySQL, retryLiveSQL, retryHistorySQL, retryKeysSQL, retrySQL, editSQL,
+		clearSQL, endedSQL, backlogSQL,
 		wakeSQL,
 		getSQL, statsSQL, unfinishedSQL,
 		explainSQL, explainTakersSQL, explainBlockerSQL, explainCrowdSQL, explainPositionSQL,

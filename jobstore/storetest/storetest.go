@@ -39,6 +39,7 @@ func Run(t *testing.T, open Open) {
 		{"sweep", sweepTests()},
 		{"read", readTests()},
 		{"operate", operateTests()},
+		{"housekeeper", housekeeperTests()},
 		{"admin", adminTests()},
 		{"property", propertyTests()},
 	} {
