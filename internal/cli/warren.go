@@ -20,6 +20,7 @@ func Warren(env *Env) *cobra.Command {
 		Version: Version(),
 	}
 	addConfigFlags(root)
+	root.AddCommand(operatorCmds(env)...)
 	return group(root, migrateCmd(env), jobsCmd(env), statsCmd(env), whyCmd(env), topologyCmd(env), configCmd(env))
 }
 
@@ -56,9 +57,10 @@ func configCmd(env *Env) *cobra.Command {
 	return group(&cobra.Command{Use: "config", Short: "The configuration"}, show)
 }
 
-func migrateCmd(env *Env) *cobra.Command {
-	up := &cobra.Command{
-		Use:   "up",
+// migrateUpCmd is one command under two names.
+func migrateUpCmd(env *Env, name string) *cobra.Command {
+	return &cobra.Command{
+		Use:   name,
 		Short: "Bring the schema up to this program's, and store the configured priorities and kinds",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -87,6 +89,10 @@ func migrateCmd(env *Env) *cobra.Command {
 			return nil
 		},
 	}
+}
+
+func migrateCmd(env *Env) *cobra.Command {
+	up := migrateUpCmd(env, "up")
 	status := &cobra.Command{
 		Use:   "status",
 		Short: "List the migrations and whether they are applied",

@@ -1,0 +1,10 @@
+package cli
+
+import "github.com/spf13/cobra"
+
+// operatorCmds are the commands with which people run an installation.
+func operatorCmds(env *Env) []*cobra.Command {
+	return []*cobra.Command{
+		migrateUpCmd(env, "update-schema"), checkCmd(env), clearFinishedCmd(env), pruneCmd(env),
+	}
+}
