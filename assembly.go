@@ -22,6 +22,7 @@ import (
 type feed interface {
 	worker.Feed
 	Run(ctx context.Context) error
+	Pulse() *lifecycle.Pulse
 }
 
 // parts is a consumer's inside: the long-lived parts in the order in which they start.
@@ -55,7 +56,8 @@ func (c *Consumer) assemble() (*parts, error) {
 	})
 	claim := dispatch.ClaimConfig{
 		Store: cfg.Store, Terms: p.keeper, Self: c.self, Released: func(refs []jobstore.Ref) { relay.Add(refs...) },
-		HandBack: p.handBack, UnknownKind: func(n int) { c.observe(Event{Kind: KindUnknown, Count: n}) }, Log: cfg.Log,
+		HandBack: p.handBack, UnknownKind: func(n int) { c.observe(Event{Kind: KindUnknown, Count: n}) },
+		Refused: func(n int) { c.observe(Event{Kind: HintsRefused, Count: n}) }, Log: cfg.Log,
 	}
 	var depth sweeper.Depth
 	if cfg.Broker != nil {
@@ -80,6 +82,7 @@ func (c *Consumer) assemble() (*parts, error) {
 		Self: fmt.Sprintf("%s:%d:%08x", c.self.Host, c.self.PID, rand.Uint32()), Retention: cfg.Retention, Log: cfg.Log,
 		Tick: cfg.Sweep.Tick, LostHints: cfg.Sweep.LostHints, Heads: cfg.Sweep.Heads, Rescue: cfg.Sweep.Rescue,
 		Retain: cfg.Sweep.Retain, LeaderTTL: cfg.Sweep.LeaderTTL, RescueHold: cfg.Heartbeat.TTL,
+		Rescued: c.client.rescued, Swept: c.client.swept,
 	})
 	p.pool = worker.NewPool(worker.PoolConfig{
 		Slots: cfg.Concurrency, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(),
@@ -211,6 +214,22 @@ func (p *parts) handBack(works []worker.Work) {
 	}
 }
 
+// standstill is how long a loop may take to come round. The longest healthy round is a feed that waits
+// 30 s for a hint and then claims.
+const standstill = time.Minute
+
+func (p *parts) alive() error {
+	for _, loop := range []struct {
+		name  string
+		pulse *lifecycle.Pulse
+	}{{"feed", p.feed.Pulse()}, {"heartbeat", p.keeper.Pulse()}, {"sweep", p.sweeper.Pulse()}} {
+		if d := loop.pulse.Since(); d > standstill {
+			return fmt.Errorf("the %s loop has stood still for %s", loop.name, d.Round(time.Second))
+		}
+	}
+	return nil
+}
+
 func (p *parts) ready(ctx context.Context, drain <-chan struct{}) error {
 	select {
 	case <-drain:
@@ -229,24 +248,4 @@ func (p *parts) ready(ctx context.Context, drain <-chan struct{}) error {
 		return errors.New("not registered with the database")
 	}
 	return nil
-}
-
-func (c *Consumer) started(job *jobstore.Job) { c.observe(Event{Kind: JobStarted, Job: job}) }
-
-func (c *Consumer) ended(e worker.Event) {
-	kind := JobEnded
-	if e.Dropped {
-		kind = LeaseLost
-	}
-	c.observe(Event{Kind: kind, Job: e.Job, Outcome: e.Outcome, Err: e.Err})
-	if e.Err != nil && !e.Dropped {
-		c.cfg.Log.Info("attempt ended", zap.Int64("job_id", int64(e.Job.ID)), zap.String("kind", e.Job.Kind),
-			zap.Int("attempt", e.Job.Attempts), zap.String("state", string(e.Outcome.State)), zap.Error(e.Err))
-	}
-}
-
-func (c *Consumer) observe(e Event) {
-	if c.cfg.Observer != nil {
-		c.cfg.Observer.Observe(context.Background(), e)
-	}
 }

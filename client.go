@@ -40,6 +40,8 @@ type ClientConfig struct {
 	MaxArgs int
 	// HintSize is how many numbers one message to the broker carries at most. Default 50.
 	HintSize int
+	// Observer is told of JobPublished, and of what SweepOnce finds.
+	Observer Observer
 	// Log gets what goes wrong in the background. Default: nothing is logged.
 	Log *zap.Logger
 }
@@ -148,7 +150,9 @@ func (c *Client) AwaitRun(ctx context.Context) error {
 // SweepOnce makes due rows READY and announces them, rescues what dead consumers held and removes
 // rows past retention: the periodic round of a consumer, once, for a pass from cron.
 func (c *Client) SweepOnce(ctx context.Context, store SweepStore, keep jobstore.Retention) error {
-	return sweeper.New(sweeper.Config{Store: store, Announcer: c.announcer, Retention: keep, Log: c.cfg.Log}).Once(ctx)
+	return sweeper.New(sweeper.Config{
+		Store: store, Announcer: c.announcer, Retention: keep, Rescued: c.rescued, Swept: c.swept, Log: c.cfg.Log,
+	}).Once(ctx)
 }
 
 // SweepStore is what a sweep needs of a database: *postgres.Store has it.
@@ -191,6 +195,7 @@ func (c *Client) PublishMany(ctx context.Context, items []Item) ([]Published, er
 		return nil, fmt.Errorf("publish: %w", err)
 	}
 	c.announce(inserted)
+	c.observePublished(ctx, jobs, inserted)
 	return published(inserted), nil
 }
 
@@ -218,6 +223,7 @@ func (c *Client) PublishManyTx(ctx context.Context, tx jobstore.Tx, items []Item
 	if err != nil {
 		return nil, fmt.Errorf("publish in a transaction: %w", err)
 	}
+	c.observePublished(ctx, jobs, inserted)
 	return published(inserted), nil
 }
 
@@ -241,6 +247,7 @@ func (t *Tx) Publish(ctx context.Context, args Args, opts ...PublishOpts) (Publi
 		return Published{}, fmt.Errorf("publish in a transaction: %w", err)
 	}
 	t.inserted = append(t.inserted, inserted...)
+	t.client.observePublished(ctx, jobs, inserted)
 	return published(inserted)[0], nil
 }
 

@@ -114,7 +114,7 @@ func (c ConsumerConfig) withDefaults() ConsumerConfig {
 func (c *ConsumerConfig) client() ClientConfig {
 	return ClientConfig{
 		Store: c.Store, Broker: c.Broker, Registry: c.Registry, Priorities: c.Priorities,
-		DefaultQueue: c.DefaultQueue, MaxArgs: c.MaxArgs, HintSize: c.HintSize, Log: c.Log,
+		DefaultQueue: c.DefaultQueue, MaxArgs: c.MaxArgs, HintSize: c.HintSize, Observer: c.Observer, Log: c.Log,
 	}
 }
 
@@ -231,6 +231,10 @@ func (c *Consumer) Release() {
 	c.Drain()
 	c.nowOnce.Do(func() { close(c.now) })
 }
+
+// Alive returns nil while the loops of the consumer go round, also when the database or the broker
+// are away; otherwise an error that names the loop that stands still: only a restart helps then.
+func (c *Consumer) Alive() error { return c.parts.alive() }
 
 // Ready returns nil while the consumer is registered, its broker is up and it is not draining;
 // otherwise why it is not.

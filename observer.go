@@ -2,6 +2,9 @@ package warren
 
 import (
 	"context"
+	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/warrenq/warren/internal/worker"
 	"github.com/warrenq/warren/jobstore"
@@ -22,6 +25,20 @@ const (
 	OutcomeFenced EventKind = "outcome.fenced"
 	// KindUnknown: jobs were offered that this consumer has no handler for.
 	KindUnknown EventKind = "kind.unknown"
+	// JobPublished: a job was written by this program. One that was published in a caller's
+	// transaction is gone again when that does not commit.
+	JobPublished EventKind = "job.published"
+	// JobQuarantined: a job took down too many consumer processes. Of Job only the ID is set.
+	JobQuarantined EventKind = "job.quarantined"
+	// JobsCrashed: jobs of consumers that died were handed back, or quarantined.
+	JobsCrashed EventKind = "jobs.crashed"
+	// ConsumersExpired: other consumers stopped renewing their lease, and were removed.
+	ConsumersExpired EventKind = "consumers.expired"
+	// HintsRefused: numbers came that there is nothing to do about: duplicates, jobs that have
+	// ended meanwhile, or are not to run yet.
+	HintsRefused EventKind = "hints.refused"
+	// SweepEnded: a part of the sweep, named by Part, was done, and took Took.
+	SweepEnded EventKind = "sweep.ended"
 )
 
 // Event is one thing that happened in a consumer.
@@ -30,10 +47,14 @@ type Event struct {
 	Job     *jobstore.Job    // of one job; must not be changed
 	Outcome jobstore.Outcome // of JobEnded
 	Err     error            // what the handler said
-	Count   int              // how many jobs, for events without one
+	Count   int              // how many, for events without a job
+	Part    string           // of SweepEnded
+	Took    time.Duration    // of SweepEnded
 }
 
-// Observer is told what happens. Observe is called on the path of every job and must return at once.
+// Observer is told what happens. Observe is called on the path of every job, by many goroutines, and
+// must return at once. What an Event points to may be used again after Observe has returned, when
+// it is a JobPublished.
 type Observer interface {
 	Observe(ctx context.Context, e Event)
 }
@@ -44,3 +65,53 @@ type Observer interface {
 // replace an attempt's error, and with it its class; returning nil makes the attempt a success.
 // After sees how the attempt ended. None is called once the lease is lost.
 type Hooks = worker.Hooks
+
+func (c *Consumer) started(job *jobstore.Job) { c.observe(Event{Kind: JobStarted, Job: job}) }
+
+func (c *Consumer) ended(e worker.Event) {
+	kind := JobEnded
+	if e.Dropped {
+		kind = LeaseLost
+	}
+	c.observe(Event{Kind: kind, Job: e.Job, Outcome: e.Outcome, Err: e.Err})
+	if e.Err != nil && !e.Dropped {
+		c.cfg.Log.Info("attempt ended", zap.Int64("job_id", int64(e.Job.ID)), zap.String("kind", e.Job.Kind),
+			zap.Int("attempt", e.Job.Attempts), zap.String("state", string(e.Outcome.State)), zap.Error(e.Err))
+	}
+}
+
+func (c *Consumer) observe(e Event) { c.client.observe(e) }
+
+func (c *Client) observe(e Event) {
+	if c.cfg.Observer != nil {
+		c.cfg.Observer.Observe(context.Background(), e)
+	}
+}
+
+// observePublished tells of jobs that were written, with one Job for all of them.
+func (c *Client) observePublished(ctx context.Context, jobs []jobstore.NewJob, inserted []jobstore.Inserted) {
+	if c.cfg.Observer == nil {
+		return
+	}
+	var job jobstore.Job
+	for i, in := range inserted {
+		job.ID, job.State, job.Queue, job.Priority, job.Kind = in.ID, in.State, jobs[i].Queue, jobs[i].Priority, jobs[i].Kind
+		c.cfg.Observer.Observe(ctx, Event{Kind: JobPublished, Job: &job})
+	}
+}
+
+func (c *Client) rescued(r jobstore.Rescued) {
+	if r.Crashed > 0 {
+		c.observe(Event{Kind: JobsCrashed, Count: r.Crashed})
+	}
+	if r.Consumers > 0 {
+		c.observe(Event{Kind: ConsumersExpired, Count: r.Consumers})
+	}
+	for _, id := range r.Quarantined {
+		c.observe(Event{Kind: JobQuarantined, Job: &jobstore.Job{ID: id, State: jobstore.Quarantined}})
+	}
+}
+
+func (c *Client) swept(part string, took time.Duration) {
+	c.observe(Event{Kind: SweepEnded, Part: part, Took: took})
+}

@@ -123,7 +123,8 @@ type Job struct {
 func (j *Job) Ref() Ref { return Ref{ID: j.ID, Band: Band{Queue: j.Queue, Priority: j.Priority}} }
 
 // Lease is the right to run a job once, fenced by Job.LeaseNo. Of the row it carries what a
-// handler and the decision need; times and history other than CreatedAt may be zero.
+// handler and the decision need; history and times other than CreatedAt, AvailableAt and AttemptedAt
+// may be zero.
 type Lease struct {
 	Job Job
 }

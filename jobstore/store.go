@@ -120,6 +120,7 @@ type Look struct {
 type Rescued struct {
 	Released    []Ref
 	Quarantined []ID
+	Crashed     int           // jobs they were running, quarantined ones included: one crash more each
 	Consumers   int           // dead registrations removed
 	Next        time.Duration // until the earliest living registration expires; 0 = none
 }
@@ -252,6 +253,7 @@ type Store interface {
 	Explainer
 	Operator
 	Housekeeper
+	Gauger
 	Admin
 	Close()
 }

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/warrenq/warren/broker"
+	"github.com/warrenq/warren/internal/lifecycle"
 	"github.com/warrenq/warren/internal/worker"
 	"github.com/warrenq/warren/jobstore"
 )
@@ -46,6 +47,9 @@ func NewBrokeredFeed(cfg BrokeredConfig) *BrokeredFeed {
 // Next waits for work.
 func (f *BrokeredFeed) Next(ctx context.Context) (worker.Work, error) { return f.hand.next(ctx) }
 
+// Pulse beats while the feed goes round.
+func (f *BrokeredFeed) Pulse() *lifecycle.Pulse { return f.claiming.pulse }
+
 // Drain says that nobody calls Next any more.
 func (f *BrokeredFeed) Drain() { f.hand.drain() }
 
@@ -56,15 +60,18 @@ func (f *BrokeredFeed) Run(ctx context.Context) error {
 	defer cancel()
 	f.feed(taking)
 	f.end(ctx)
+	f.claiming.pulse.Rest()
 	<-ctx.Done()
 	return nil
 }
 
 func (f *BrokeredFeed) feed(ctx context.Context) {
 	for ctx.Err() == nil {
+		f.claiming.pulse.Beat()
 		f.claiming.settleDoubt(ctx)
 		if f.hand.spent() {
 			f.offerHeld(ctx)
+			f.claiming.pulse.Rest()
 			<-ctx.Done()
 			return
 		}

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/warrenq/warren/internal/lifecycle"
 	"github.com/warrenq/warren/internal/worker"
 	"github.com/warrenq/warren/jobstore"
 )
@@ -38,6 +39,9 @@ type ClaimConfig struct {
 	HandBack func(works []worker.Work)
 	// UnknownKind, if set, is told of jobs this process has no handler for.
 	UnknownKind func(n int)
+	// Refused, if set, is told of numbers that a claim had nothing to do about: duplicates, jobs that
+	// have ended, are held or blocked.
+	Refused func(n int)
 	// StatementTimeout is after which time a claim whose reply was lost can no longer be under
 	// way in the database. Default 3 s.
 	StatementTimeout time.Duration
@@ -50,13 +54,30 @@ type claiming struct {
 	cfg ClaimConfig
 	// doubt is when rows may be looked for that a claim granted and nobody heard of; zero = no doubt.
 	doubt time.Time
+	pulse *lifecycle.Pulse
 }
 
 func newClaiming(cfg ClaimConfig) claiming {
 	if cfg.StatementTimeout <= 0 {
 		cfg.StatementTimeout = 3 * time.Second
 	}
-	return claiming{cfg: cfg}
+	c := claiming{cfg: cfg, pulse: &lifecycle.Pulse{}}
+	if handBack := cfg.HandBack; handBack != nil {
+		c.cfg.HandBack = func(works []worker.Work) {
+			c.pulse.Rest() // while the database is away, whoever records outcomes may let us wait
+			handBack(works)
+			c.pulse.Beat()
+		}
+	}
+	return c
+}
+
+// term waits for the living registration of this process. Without one there is nothing to do,
+// however long that lasts.
+func (c *claiming) term(ctx context.Context) (*worker.Term, error) {
+	c.pulse.Rest()
+	defer c.pulse.Beat()
+	return c.cfg.Terms.Term(ctx)
 }
 
 // claim repeats one call until the database has answered or ctx ends.
@@ -66,7 +87,7 @@ func (c *claiming) claim(ctx context.Context, call func(ctx context.Context, by 
 	var last *worker.Term
 	by := c.cfg.Self
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 2*time.Second) {
-		term, err := c.cfg.Terms.Term(ctx)
+		term, err := c.term(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -125,6 +146,9 @@ func (c *claiming) byNumber(ctx context.Context, ids []jobstore.ID) ([]worker.Wo
 				c.cfg.UnknownKind(n)
 			}
 		}
+		if n := len(ids) - len(claimed.Leases) - len(claimed.UnknownKind); err == nil && n > 0 && c.cfg.Refused != nil {
+			c.cfg.Refused(n)
+		}
 		return claimed.Leases, err
 	})
 }
@@ -147,7 +171,7 @@ func (c *claiming) settleDoubt(ctx context.Context) {
 	if c.doubt.IsZero() || time.Now().Before(c.doubt) {
 		return
 	}
-	term, err := c.cfg.Terms.Term(ctx)
+	term, err := c.term(ctx)
 	if err != nil {
 		return
 	}

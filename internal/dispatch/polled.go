@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/warrenq/warren/internal/lifecycle"
 	"github.com/warrenq/warren/internal/worker"
 )
 
@@ -45,6 +46,9 @@ func NewPolledFeed(cfg PolledConfig) *PolledFeed {
 // Next waits for work.
 func (f *PolledFeed) Next(ctx context.Context) (worker.Work, error) { return f.hand.next(ctx) }
 
+// Pulse beats while the feed goes round.
+func (f *PolledFeed) Pulse() *lifecycle.Pulse { return f.claiming.pulse }
+
 // Wake says that there may be something to claim.
 func (f *PolledFeed) Wake() {
 	select {
@@ -66,6 +70,7 @@ func (f *PolledFeed) Run(ctx context.Context) error {
 	if works := f.hand.takeBack(); len(works) > 0 {
 		f.claiming.cfg.HandBack(works)
 	}
+	f.claiming.pulse.Rest()
 	<-ctx.Done()
 	return nil
 }
@@ -74,10 +79,12 @@ func (f *PolledFeed) Run(ctx context.Context) error {
 // on with what is there and are told that no more will come.
 func (f *PolledFeed) feed(ctx context.Context) {
 	for ctx.Err() == nil {
+		f.claiming.pulse.Beat()
 		f.claiming.settleDoubt(ctx)
 		room := f.hand.room()
 		if room == 0 {
 			if f.hand.spent() {
+				f.claiming.pulse.Rest()
 				<-ctx.Done()
 				return
 			}
@@ -94,6 +101,7 @@ func (f *PolledFeed) feed(ctx context.Context) {
 		f.hand.put(works)
 		if len(works) == 0 && quiet && !busy {
 			f.hand.finish()
+			f.claiming.pulse.Rest()
 			<-ctx.Done()
 			return
 		}
@@ -106,7 +114,7 @@ func (f *PolledFeed) feed(ctx context.Context) {
 // quiet reports whether nothing that this process claimed is still without a recorded outcome:
 // only then does an empty claim mean that there is nothing left to do.
 func (f *PolledFeed) quiet(ctx context.Context) bool {
-	term, err := f.cfg.Claim.Terms.Term(ctx)
+	term, err := f.claiming.term(ctx)
 	return err == nil && len(term.Held()) == 0
 }
 

@@ -22,6 +22,9 @@ func (s *Sweeper) rescueOnce(ctx context.Context) (time.Duration, error) {
 			s.cfg.Log.Warn("rescued the jobs of consumers that stopped renewing their lease",
 				zap.Int("consumers", r.Consumers), zap.Int("jobs", len(r.Released)), zap.Int("quarantined", len(r.Quarantined)))
 		}
+		if s.cfg.Rescued != nil && r.Crashed+r.Consumers > 0 {
+			s.cfg.Rescued(r)
+		}
 		s.announce(ctx, r.Released)
 		if len(r.Released)+len(r.Quarantined) == 0 {
 			next := s.cfg.Rescue

@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/warrenq/warren/internal/lifecycle"
 	"github.com/warrenq/warren/internal/worker"
 	"github.com/warrenq/warren/jobstore"
 )
@@ -50,7 +51,10 @@ type Config struct {
 	MaxCrashes int           // 3
 	Batch      int           // 500 rows a statement
 	Retention  jobstore.Retention
-	Log        *zap.Logger
+	// Rescued, if set, is told what a rescue found, and Swept how long each part of the round took.
+	Rescued func(jobstore.Rescued)
+	Swept   func(part string, took time.Duration)
+	Log     *zap.Logger
 }
 
 func (c *Config) defaults() {
@@ -84,7 +88,11 @@ type Sweeper struct {
 	announcePause time.Duration
 	failing       bool // the database did not answer at the last round
 	holdRescue    time.Time
+	pulse         lifecycle.Pulse
 }
+
+// Pulse beats while the sweep goes round, whoever leads.
+func (s *Sweeper) Pulse() *lifecycle.Pulse { return &s.pulse }
 
 // New prepares a sweeper; Run does the work.
 func New(cfg Config) *Sweeper {
@@ -100,7 +108,9 @@ const callTimeout = 5 * time.Second
 
 // Run leads when it can, until ctx ends; then it gives the lease up so that another takes over at once.
 func (s *Sweeper) Run(ctx context.Context) error {
+	defer s.pulse.Rest()
 	for ctx.Err() == nil {
+		s.pulse.Beat()
 		sent := time.Now()
 		ok, err := s.take(ctx)
 		switch {
@@ -153,6 +163,7 @@ func (s *Sweeper) lead(ctx context.Context, until time.Time) {
 	parts := s.parts()
 	renew := time.Now().Add(s.cfg.LeaderTTL / 3)
 	for ctx.Err() == nil && time.Now().Before(until) {
+		s.pulse.Beat()
 		now := time.Now()
 		if !now.Before(renew) {
 			ok, err := s.take(ctx)
@@ -186,7 +197,8 @@ func (s *Sweeper) run(ctx context.Context, p *part) {
 	}
 	short, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	next, err := p.once(short)
+	s.pulse.Beat()
+	next, err := s.timed(short, p)
 	if err != nil {
 		s.note(ctx, p.name, err)
 		next = max(next, time.Second)
@@ -194,6 +206,16 @@ func (s *Sweeper) run(ctx context.Context, p *part) {
 		s.answered()
 	}
 	p.next = time.Now().Add(next)
+}
+
+// timed does a part once and tells how long that took.
+func (s *Sweeper) timed(ctx context.Context, p *part) (next time.Duration, err error) {
+	if s.cfg.Swept == nil {
+		return p.once(ctx)
+	}
+	began := time.Now()
+	defer func() { s.cfg.Swept(p.name, time.Since(began)) }()
+	return p.once(ctx)
 }
 
 // answered notes that the database works. After an outage living processes renew first, before
@@ -235,7 +257,7 @@ func (s *Sweeper) parts() []*part {
 func (s *Sweeper) Once(ctx context.Context) error {
 	var errs []error
 	for _, p := range s.parts() {
-		_, err := p.once(ctx)
+		_, err := s.timed(ctx, p)
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/warrenq/warren/internal/lifecycle"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -52,7 +53,11 @@ type Keeper struct {
 	log     *zap.Logger
 
 	terms chan *Term // the current term, handed to whoever asks
+	pulse lifecycle.Pulse
 }
+
+// Pulse beats while the keeper looks at its clock.
+func (k *Keeper) Pulse() *lifecycle.Pulse { return &k.pulse }
 
 // NewKeeper prepares a keeper; Run does the work. restart is called when an operator asks this
 // process to restart.
@@ -83,6 +88,7 @@ func (k *Keeper) Term(ctx context.Context) (*Term, error) {
 
 // Run registers and renews until ctx ends, then removes the registration.
 func (k *Keeper) Run(ctx context.Context) error {
+	defer k.pulse.Rest()
 	var pause time.Duration
 	for ctx.Err() == nil {
 		term, err := k.register(ctx)
@@ -124,6 +130,7 @@ func (k *Keeper) deregister(ctx context.Context, term *Term) {
 // register repeats until the database has taken the registration or ctx ends (nil term).
 func (k *Keeper) register(ctx context.Context) (*Term, error) {
 	for pause := 100 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 2*time.Second) {
+		k.pulse.Beat()
 		term, err := k.registerOnce(ctx)
 		if err == nil || errors.Is(err, jobstore.ErrSchema) {
 			return term, err
@@ -167,6 +174,7 @@ func (k *Keeper) keep(ctx context.Context, term *Term) (lost bool) {
 			return false
 		case k.terms <- term:
 		case <-look.C:
+			k.pulse.Beat()
 			if !term.Alive() {
 				return true
 			}

@@ -119,8 +119,8 @@ history AS (
   FROM absorbed
 )
 SELECT ` + leaseColumns + `, 0 FROM granted j
-UNION ALL SELECT id, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), NULL, NULL, NULL, 1 FROM strange
-UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), NULL, NULL, NULL, 2
+UNION ALL SELECT id, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, 1 FROM strange
+UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, 2
   WHERE NOT EXISTS (SELECT FROM me)`
 
 // carriedColumns go from the live partition to the history as they are.
@@ -129,7 +129,7 @@ const carriedColumns = `id, lease_no, "coalesce", created_at, available_at, atte
 
 const leaseColumns = `j.id, j.queue, j.priority, j.kind, j.args, j.serial_group, j."coalesce", j.identifier, j.mode,
   (extract(epoch FROM j.every) * 1e6)::bigint, j.attempts, j.max_attempts, j.lease_no, j.crashes, j.created_at,
-  (extract(epoch FROM j.timeout) * 1e6)::bigint, j.metadata, j.tags`
+  j.available_at, j.attempted_at, (extract(epoch FROM j.timeout) * 1e6)::bigint, j.metadata, j.tags`
 
 // claim runs a claiming statement whose last parameter is rest.
 func (s *Store) claim(ctx context.Context, text string, by jobstore.Claimant, rest ...any) (jobstore.Claimed, error) {
@@ -168,7 +168,7 @@ func scanLease(r pgx.Rows, by jobstore.Claimant) (what int, l jobstore.Lease, er
 	var group, identifier *string
 	var every, timeout *int64
 	err = r.Scan(&j.ID, &j.Queue, &j.Priority, &j.Kind, &args, &group, &j.Coalesce, &identifier, &j.Mode, &every,
-		&j.Attempts, &j.MaxAttempts, &j.LeaseNo, &j.Crashes, &j.CreatedAt, &timeout, &metadata, &j.Tags, &what)
+		&j.Attempts, &j.MaxAttempts, &j.LeaseNo, &j.Crashes, &j.CreatedAt, &j.AvailableAt, &j.AttemptedAt, &timeout, &metadata, &j.Tags, &what)
 	j.Args, j.Metadata = args, metadata
 	j.SerialGroup, j.Identifier = text(group), text(identifier)
 	j.Every, j.Timeout = duration(every), duration(timeout)

@@ -65,7 +65,7 @@ locked AS MATERIALIZED (
   ) l
   ORDER BY c.priority, c.id LIMIT $8::int
 )` + claimGrant + `
-UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), NULL, NULL, NULL, 3
+UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, 3
   WHERE NOT EXISTS (SELECT FROM granted) AND EXISTS (SELECT FROM candidates)`
 
 // looseGroups lists the groups that have live members.

@@ -108,6 +108,7 @@ func (s *Store) rescueIn(ctx context.Context, q session, limit, maxCrashes int, 
 		if err := r.Scan(&ref.ID, &ref.Queue, &ref.Priority, &group, &quarantined); err != nil {
 			return err
 		}
+		done.Crashed++
 		if quarantined {
 			done.Quarantined = append(done.Quarantined, ref.ID)
 		}

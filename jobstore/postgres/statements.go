@@ -14,8 +14,8 @@ func statements() []string {
 		statesSQL, cancelSQL, deleteSQL, deleteHistorySQL, retryLiveSQL, retryHistorySQL, retryKeysSQL, retrySQL, editSQL,
 		clearSQL, endedSQL, backlogSQL,
 		wakeSQL,
-		getSQL, statsSQL, unfinishedSQL,
 		explainSQL, explainTakersSQL, explainBlockerSQL, explainCrowdSQL, explainPositionSQL,
+		getSQL, statsSQL, unfinishedSQL, gaugesSQL,
 		prepareSQL, migrateLockSQL, appliedSQL, schemaExistsSQL, noteMigrationSQL, configureSQL, configureKindsSQL,
 	}
 }

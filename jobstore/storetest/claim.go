@@ -48,7 +48,8 @@ func claimLease(w *world) {
 	got := w.claimOne(by, id).Job
 	if got.Kind != in.Kind || got.Queue != in.Queue || got.Priority != 20 || got.SerialGroup != "g" || got.Identifier != "i" ||
 		got.Coalesce == nil || *got.Coalesce != 7 || got.Timeout != in.Timeout || got.MaxAttempts != 4 || got.Attempts != 1 ||
-		got.LeaseNo != 1 || got.CreatedAt.IsZero() || got.Mode != jobstore.Normal || got.State != jobstore.Processing ||
+		got.LeaseNo != 1 || got.CreatedAt.IsZero() || got.AvailableAt.Before(got.CreatedAt) ||
+		got.AttemptedAt == nil || got.AttemptedAt.Before(got.AvailableAt) || got.Mode != jobstore.Normal || got.State != jobstore.Processing ||
 		!sameJSON(got.Args, in.Args) || !sameJSON(got.Metadata, in.Metadata) || !slices.Equal(got.Tags, in.Tags) {
 		w.Fatalf("the lease of %+v is %+v", in, got)
 	}
