@@ -46,7 +46,9 @@ type App struct {
 	Config *config.Config
 	Store  jobstore.Store
 	Log    *zap.Logger
-	opts   Options
+
+	opts     Options
+	observer warren.Observer // of the clients that are made; nil = none
 }
 
 // Open connects to the database and makes its schema on first use. A schema that is there and does
@@ -179,7 +181,8 @@ func (a *App) Broker() (broker.Broker, error) {
 func (a *App) clientConfig(registry *warren.Registry, b broker.Broker) warren.ClientConfig {
 	return warren.ClientConfig{
 		Store: a.Store, Broker: b, Registry: registry, Priorities: a.Config.Priorities,
-		DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs, HintSize: a.Config.HintSize, Log: a.Log,
+		DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs, HintSize: a.Config.HintSize,
+		Observer: a.observer, Log: a.Log,
 	}
 }
 

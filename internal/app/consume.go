@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/warrenq/warren"
+	"github.com/warrenq/warren/internal/sdnotify"
 	"github.com/warrenq/warren/internal/worker"
 )
 
@@ -24,6 +25,11 @@ type ConsumerOptions struct {
 	MaxMemory  int64
 	// Second, when closed, hands back at once what still runs.
 	Second <-chan struct{}
+	// Listen is where probes and metrics are served; "" = nowhere. Profiles adds pprof there.
+	Listen   string
+	Profiles bool
+	// Systemd is told how the consumer is doing.
+	Systemd sdnotify.Notifier
 }
 
 // Consume runs jobs until ctx ends or a limit of o is reached.
@@ -36,8 +42,10 @@ func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
 	if err != nil {
 		return err
 	}
+	w := a.watch(o, b)
 	consumer, err := warren.NewConsumer(warren.ConsumerConfig{ //nolint:contextcheck // it starts nothing; its Run gets a context
-		Store: a.Store, Broker: b, Registry: registry, Queues: o.Queues, Take: o.Take,
+		Observer: w,
+		Store:    a.Store, Broker: w.broker, Registry: registry, Queues: o.Queues, Take: o.Take,
 		Priorities: a.Config.Priorities, DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs,
 		HintSize: a.Config.HintSize, Concurrency: a.Config.Concurrency, MaxJobs: o.MaxJobs, UntilEmpty: o.UntilEmpty,
 		MaxTime: o.MaxTime, MaxMemory: o.MaxMemory, DrainTimeout: a.Config.DrainTimeout,
@@ -57,7 +65,7 @@ func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
 	}()
 	a.Log.Info("consuming", zap.Strings("queues", consumer.Queues()), zap.Ints("priorities", consumer.Priorities()),
 		zap.Strings("kinds", registry.Kinds()), zap.Bool("broker", b != nil))
-	err = consumer.Run(ctx)
+	err = w.run(ctx, consumer)
 	if err == nil {
 		a.Log.Info("drained")
 	}
@@ -74,8 +82,12 @@ func (a *App) Process(ctx context.Context, limit int, second <-chan struct{}) er
 	if b == nil {
 		return a.Consume(ctx, ConsumerOptions{MaxJobs: limit, UntilEmpty: true, Second: second})
 	}
-	return a.Publishing(ctx, announceWait, func(ctx context.Context, client *warren.Client) error {
-		return client.SweepOnce(ctx, a.Store, a.Config.Retention)
+	w := a.watch(ConsumerOptions{}, nil)
+	a.observer = w
+	return w.around(ctx, nil, func(ctx context.Context) error {
+		return a.Publishing(ctx, announceWait, func(ctx context.Context, client *warren.Client) error {
+			return client.SweepOnce(ctx, a.Store, a.Config.Retention)
+		})
 	})
 }
 

@@ -3,12 +3,14 @@ package cli
 import (
 	"context"
 	"errors"
+	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/warrenq/warren/internal/app"
 	"github.com/warrenq/warren/internal/config"
+	"github.com/warrenq/warren/internal/sdnotify"
 )
 
 // Consumer is the command tree of the program that runs jobs.
@@ -22,7 +24,7 @@ DATABASE_URL names the database, AMQP_URL the broker (unset or "none" = no broke
 		Version: Version(),
 	}
 	addConfigFlags(root)
-	return group(root, runCmd(env), processCmd(env))
+	return group(root, runCmd(env), processCmd(env), healthCmd(env))
 }
 
 type runFlags struct {
@@ -33,6 +35,8 @@ type runFlags struct {
 	untilEmpty bool
 	maxTime    durationFlag
 	maxMemory  string
+	listen     string
+	pprof      bool
 }
 
 func runCmd(env *Env) *cobra.Command {
@@ -59,6 +63,8 @@ still runs then is handed back. A second signal hands back at once.`,
 	fl.BoolVar(&f.untilEmpty, "stop-when-empty", false, "exit when nothing is due any more")
 	fl.Var(&f.maxTime, "max-time", "exit after this time")
 	fl.StringVar(&f.maxMemory, "max-memory", "", "exit when the process is larger, such as 512MiB")
+	fl.StringVar(&f.listen, "listen", "", "serve /livez, /readyz and /metrics there; a port alone is one of 127.0.0.1")
+	fl.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ too; only on a loopback address")
 	fl.String("drain-timeout", "25s", "how long running handlers may take when the consumer stops")
 	asConfig(cmd, "concurrency", "drain-timeout")
 	return cmd
@@ -88,6 +94,10 @@ func (e *Env) run(cmd *cobra.Command, f *runFlags) error {
 			return usage(err)
 		}
 	}
+	if err := f.listening(&o); err != nil {
+		return usage(err)
+	}
+	o.Systemd = sdnotify.From(e.Environ(), os.Getpid())
 	a, err := e.open(cmd, "consumer")
 	if err != nil {
 		return err

@@ -1,0 +1,104 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"go.uber.org/zap"
+
+	"github.com/warrenq/warren"
+	"github.com/warrenq/warren/broker"
+	"github.com/warrenq/warren/internal/health"
+	"github.com/warrenq/warren/internal/lifecycle"
+	"github.com/warrenq/warren/internal/metrics"
+	"github.com/warrenq/warren/internal/notice"
+)
+
+// watch is everything around a consumer that tells others about it: probes, metrics, the watchdog
+// of systemd, notices about failures.
+type watch struct {
+	app     *App
+	opts    ConsumerOptions
+	broker  broker.Broker
+	metrics *metrics.Metrics // nil when nobody listens
+	notices *notice.Notices
+}
+
+func (a *App) watch(o ConsumerOptions, b broker.Broker) *watch {
+	w := &watch{app: a, opts: o, broker: b}
+	if o.Listen != "" {
+		cfg := metrics.Config{Version: a.opts.Version, Slots: a.Config.Concurrency}
+		if b != nil {
+			cfg.BrokerUp = b.Up
+		}
+		w.metrics = metrics.New(cfg)
+		if b != nil {
+			w.broker = w.metrics.Broker(b)
+		}
+	}
+	w.notices = notice.New(notice.Config{
+		Attempts: a.Config.Notify.Attempts, Webhook: string(a.Config.Notify.Webhook), Jobs: a.Store, Version: a.opts.Version,
+		Dropped: w.dropped, Log: a.Log,
+	})
+	return w
+}
+
+func (w *watch) dropped(n int) {
+	if w.metrics != nil {
+		w.metrics.Dropped(n)
+	}
+}
+
+// Observe implements warren.Observer.
+func (w *watch) Observe(ctx context.Context, e warren.Event) {
+	if w.metrics != nil {
+		w.metrics.Observe(ctx, e)
+	}
+	w.notices.Observe(ctx, e)
+}
+
+// run runs the consumer with its watchers around it: they start first and stop last, so that a probe
+// is answered while the consumer drains, and its last failures are told.
+func (w *watch) run(ctx context.Context, consumer *warren.Consumer) error {
+	var parts []lifecycle.Part
+	if w.opts.Listen != "" {
+		w.metrics.Backlog(w.app.Store, consumer.Queues(), consumer.Priorities())
+		server, err := health.Listen(ctx, health.Config{
+			Addr: w.opts.Listen, Profiles: w.opts.Profiles, Alive: consumer.Alive, Ready: consumer.Ready,
+			Metrics: w.metrics.Handler(), Log: w.app.Log,
+		})
+		if err != nil {
+			return fmt.Errorf("--listen: %w", err)
+		}
+		w.app.Log.Info("serving probes and metrics", zap.String("listen", server.Addr()))
+		parts = append(parts, lifecycle.Part{Name: "probes", Run: server.Run})
+	}
+	systemd := w.opts.Systemd
+	stopping := sync.OnceFunc(func() { systemd.Say(ctx, "STOPPING=1", w.app.Log) })
+	unhook := context.AfterFunc(ctx, stopping)
+	defer unhook()
+	if systemd.Active() {
+		parts = append(parts, lifecycle.Part{Name: "watchdog", Run: func(ctx context.Context) error {
+			return systemd.Run(ctx, consumer.Alive, w.app.Log)
+		}})
+	}
+	return w.around(ctx, parts, func(ctx context.Context) error {
+		defer stopping()
+		return consumer.Run(ctx)
+	})
+}
+
+// around does what fn does while the notices and the parts run, and returns fn's own error.
+func (w *watch) around(ctx context.Context, parts []lifecycle.Part, fn func(ctx context.Context) error) error {
+	parts = append([]lifecycle.Part{{Name: "notices", Run: w.notices.Run}}, parts...)
+	var failed error
+	err := lifecycle.Run(ctx, append(parts, lifecycle.Part{Name: "work", Run: func(ctx context.Context) error {
+		failed = fn(ctx)
+		return nil
+	}})...)
+	if failed != nil {
+		return failed
+	}
+	return err
+}
