@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -56,7 +57,8 @@ func printList[T any](w io.Writer, f format, rows []T, header []string, cells fu
 		return nil
 	case formatTable:
 	}
-	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var text bytes.Buffer
+	tw := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, strings.Join(header, "\t"))
 	for _, row := range rows {
 		line := cells(row)
@@ -65,7 +67,26 @@ func printList[T any](w io.Writer, f format, rows []T, header []string, cells fu
 		}
 		fmt.Fprintln(tw, strings.Join(line, "\t"))
 	}
-	return tw.Flush()
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, painted(text.String(), isTerminal(w) && os.Getenv("NO_COLOR") == ""))
+	return err
+}
+
+// painted shows a table to a person on a terminal: its first line bold, the states that want a look
+// in red, those that went well in green. Colours come last, because they have no width.
+func painted(table string, colour bool) string {
+	if !colour {
+		return table
+	}
+	head, body, _ := strings.Cut(table, "\n")
+	for _, p := range []struct{ word, code string }{
+		{"PERMANENTLY_FAILED", "31"}, {"QUARANTINED", "31"}, {"TEMPORARILY_FAILED", "33"}, {"FINISHED", "32"},
+	} {
+		body = strings.ReplaceAll(body, p.word, "\x1b["+p.code+"m"+p.word+"\x1b[0m")
+	}
+	return "\x1b[1m" + head + "\x1b[0m\n" + body
 }
 
 func printJSON(w io.Writer, v any) error {
