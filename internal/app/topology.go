@@ -83,3 +83,5 @@ func ExportTopology(cfg *config.Config, vhost string) ([]byte, error) {
 	}
 	return layout.Definitions(vhost)
 }
+
+func isUsage(err error) bool { return errors.Is(err, ErrUsage) }

@@ -167,7 +167,8 @@ func TestTopologyManagedOutside(t *testing.T) {
 	}
 }
 
-// Who may configure, write and read everything under the prefix makes what is missing, and nothing else.
+// Who may configure, write and read everything under the prefix makes what is missing, and nothing
+// else. Then every rabbitmqctl command of docs/operations.md works.
 func TestTopologyOfALeastPrivilegedUser(t *testing.T) {
 	t.Parallel()
 	rabbit := testenv.NewRabbitMQ(t)
@@ -180,6 +181,8 @@ func TestTopologyOfALeastPrivilegedUser(t *testing.T) {
 	if out, _, code := p.with("WARREN_QUEUE_PREFIX=other").run(t.Context(), cli.Warren, "topology", "apply"); code != 1 || !strings.Contains(out, "refused") {
 		t.Errorf("apply under another prefix: %d\n%s", code, out)
 	}
+	rabbit.Ctl("add_user", "consumer", canary)
+	p.rabbitmqctl(rabbit)
 }
 
 // checkCitizens looks at what rabbitmqctl, and with it the management UI, shows of a consumer.

@@ -16,6 +16,7 @@ func statements() []string {
 		wakeSQL,
 		explainSQL, explainTakersSQL, explainBlockerSQL, explainCrowdSQL, explainPositionSQL,
 		getSQL, statsSQL, unfinishedSQL, gaugesSQL,
+		examineServerSQL, examineClockSQL, examineRightsSQL, examineWorkSQL,
 		prepareSQL, migrateLockSQL, appliedSQL, schemaExistsSQL, noteMigrationSQL, configureSQL, configureKindsSQL,
 	}
 }
