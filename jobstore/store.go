@@ -65,13 +65,13 @@ type Recorder interface {
 
 // Consumer describes a process that registers.
 type Consumer struct {
-	Host       string
-	PID        int
-	Version    string
-	Kinds      []string
-	Queues     []string
-	Priorities []int
-	Slots      int
+	Host       string   `json:"host"`
+	PID        int      `json:"pid"`
+	Version    string   `json:"version"`
+	Kinds      []string `json:"kinds"`
+	Queues     []string `json:"queues"`
+	Priorities []int    `json:"priorities"`
+	Slots      int      `json:"slots"`
 }
 
 // Orders is what a heartbeat brings back.
@@ -98,6 +98,8 @@ type ConsumerInfo struct {
 	HeartbeatAt time.Time `json:"heartbeat_at"`
 	ExpiresAt   time.Time `json:"expires_at"`
 	Running     int       `json:"running"`
+	Alive       bool      `json:"alive"`      // its registration has not expired
+	Restarting  bool      `json:"restarting"` // it was told to drain and exit
 }
 
 // Elector holds the lease rows of leaders.
@@ -253,6 +255,7 @@ type Store interface {
 	Explainer
 	Operator
 	Housekeeper
+	Queues
 	Gauger
 	Admin
 	Close()

@@ -58,7 +58,7 @@ locked AS MATERIALIZED (
     SELECT j.id, j.serial_group, j.kind = ANY ($7::text[]) AS known
     FROM @schema@.jobs_live j
     WHERE j.id = w.id AND j.state || '' = 'READY' AND j.available_at <= now()
-      AND j.queue = ANY ($5::text[]) AND j.priority = ANY ($6::int[])
+      AND j.queue = ANY ($5::text[]) AND j.priority = ANY ($6::int[]) AND j.queue ` + notPaused + `
       AND (j.serial_group IS NULL OR NOT EXISTS (` + claimBefore + `))
     LIMIT 1 FOR NO KEY UPDATE OF j SKIP LOCKED
   ) l

@@ -45,11 +45,12 @@ candidates AS MATERIALIZED (
         AND j.kind = ANY ($7::text[]) AND j.available_at <= now()
       ORDER BY j.id LIMIT $9::int
     ) c
+    WHERE q.queue ` + notPaused + `
     UNION ALL
     SELECT h.id, h.priority
     FROM groups g CROSS JOIN LATERAL (` + headOfGroup + `) h
     WHERE g.serial_group IS NOT NULL AND h.state = 'READY' AND h.available_at <= now() AND h.kind = ANY ($7::text[])
-      AND h.queue = ANY ($5::text[]) AND h.priority = ANY ($6::int[])
+      AND h.queue = ANY ($5::text[]) AND h.priority = ANY ($6::int[]) AND h.queue ` + notPaused + `
       AND NOT EXISTS (SELECT FROM @schema@.job_groups r WHERE r.serial_group = g.serial_group OFFSET 0)
   ) c
   WHERE (SELECT count(*) FROM me) = 1

@@ -20,6 +20,13 @@ func (s *Store) RecordSQL() string    { return s.sql[recordSQL] }
 func (s *Store) GaugesSQL() string    { return s.sql[gaugesSQL] }
 func (s *Store) InsertSQL() string    { return s.sql[insertSQL] }
 
+// BatchSQL are the statements that take a part of many rows, by name.
+func (s *Store) BatchSQL() map[string]string {
+	return map[string]string{
+		"due": s.sql[dueSQL], "retain": s.sql[retainSQL], "clear": s.sql[clearSQL], "reannounce": s.sql[reannounceSQL],
+	}
+}
+
 // Local reports whether settings travel with each statement.
 func (s *Store) Local() bool { return s.local }
 

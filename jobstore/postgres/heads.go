@@ -15,7 +15,7 @@ ORDER BY h.priority, h.id`
 
 // headFree says that head h of group g may be claimed now. OFFSET 0 keeps the planner from turning
 // one look-up a group into a join over the whole of job_groups and its dead rows.
-const headFree = `h.state = 'READY' AND h.available_at <= now()
+const headFree = `h.state = 'READY' AND h.available_at <= now() AND h.queue ` + notPaused + `
   AND NOT EXISTS (SELECT FROM @schema@.job_groups r WHERE r.serial_group = g.serial_group OFFSET 0)`
 
 // headsOf returns who may go next in each of the groups. It runs after the commit that freed

@@ -76,7 +76,7 @@ func (s *Store) Deregister(ctx context.Context, id jobstore.HolderID) error {
 
 const consumersSQL = `-- warren: consumers
 SELECT c.id, c.host, c.pid, c.version, c.kinds, c.queues, c.priorities, c.slots, c.started_at, c.heartbeat_at, c.expires_at,
-       (SELECT count(*) FROM @schema@.jobs_live j WHERE j.holder = c.id)
+       (SELECT count(*) FROM @schema@.jobs_live j WHERE j.holder = c.id), c.expires_at > clock_timestamp(), c.restart
 FROM @schema@.consumers c ORDER BY c.id`
 
 // Consumers implements jobstore.Registrar: all that are registered, expired ones that have not
@@ -84,7 +84,7 @@ FROM @schema@.consumers c ORDER BY c.id`
 func (s *Store) Consumers(ctx context.Context) ([]jobstore.ConsumerInfo, error) {
 	got, err := gather(ctx, s, consumersSQL, func(r pgx.Rows) (c jobstore.ConsumerInfo, err error) {
 		err = r.Scan(&c.ID, &c.Host, &c.PID, &c.Version, &c.Kinds, &c.Queues, &c.Priorities, &c.Slots,
-			&c.StartedAt, &c.HeartbeatAt, &c.ExpiresAt, &c.Running)
+			&c.StartedAt, &c.HeartbeatAt, &c.ExpiresAt, &c.Running, &c.Alive, &c.Restarting)
 		return c, err
 	})
 	if err != nil {

@@ -103,17 +103,10 @@ func checkPlans(t *testing.T, s *postgres.Store, conn *pgx.Conn) {
 	} {
 		name := fmt.Sprintf("p%d", len(c.sql))
 		exec(t, conn, "PREPARE "+name+" AS "+c.sql)
-		var text string
-		if err := conn.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON) EXECUTE "+name+"("+c.args+")", pgx.QueryExecModeSimpleProtocol).Scan(&text); err != nil {
-			t.Fatalf("%s: %v", c.name, err)
-		}
-		var plans []struct{ Plan node }
-		if err := json.Unmarshal([]byte(text), &plans); err != nil {
-			t.Fatal(err)
-		}
-		plans[0].Plan.walk(func(n node) {
+		plan := explain(t, conn, name+"("+c.args+")")
+		plan.walk(func(n node) {
 			if n.Relation == "jobs_live" && n.Type == "Seq Scan" {
-				t.Errorf("%s scans the whole table:\n%s", c.name, plans[0].Plan)
+				t.Errorf("%s scans the whole table:\n%s", c.name, plan)
 			}
 			index := n.Index
 			if index == "" || !strings.HasPrefix(index, "jobs_live") {
@@ -122,13 +115,57 @@ func checkPlans(t *testing.T, s *postgres.Store, conn *pgx.Conn) {
 			if slices.Contains(c.indexes, index) {
 				return
 			}
-			t.Errorf("%s reads index %s:\n%s", c.name, index, plans[0].Plan)
+			t.Errorf("%s reads index %s:\n%s", c.name, index, plan)
 		})
 	}
 }
 
+// A statement that takes a batch of many rows looks up those, and reads no index from end to end
+// to join them, whatever the planner makes of a LIMIT that it does not know.
+func TestBatchPlans(t *testing.T) {
+	t.Parallel()
+	s, dsn := fresh(t)
+	conn := connect(t, dsn)
+	exec(t, conn, `INSERT INTO warren.jobs_live (state, queue, kind, priority, available_at)
+		SELECT CASE WHEN n % 2 = 0 THEN 'READY' ELSE 'SCHEDULED' END, 'default', 'k', 10, now() - interval '1 h'
+		FROM generate_series(1, $1::int) n`, planRows)
+	exec(t, conn, `INSERT INTO warren.jobs_history (state, queue, kind, priority, finished_at)
+		SELECT 'FINISHED', 'default', 'k', 10, now() - interval '1 d' + n * interval '1 ms' FROM generate_series(1, $1::int) n`, planRows)
+	exec(t, conn, "VACUUM ANALYZE warren.jobs_live, warren.jobs_history")
+	for _, set := range []string{"plan_cache_mode = force_generic_plan", "enable_seqscan = off", "jit = off"} {
+		exec(t, conn, "SET "+set)
+	}
+	args := map[string]string{
+		"due": "500", "retain": "'{FINISHED}', '{1000}', 500", "clear": "'FINISHED', 1000, '-infinity', 500",
+		"reannounce": "'default', 0, 0, 500",
+	}
+	for name, text := range s.BatchSQL() {
+		exec(t, conn, "PREPARE "+name+" AS "+text)
+		plan := explain(t, conn, name+"("+args[name]+")")
+		plan.walk(func(n node) {
+			if n.Type == "Seq Scan" || strings.HasPrefix(n.Index, "jobs_") && strings.HasSuffix(n.Index, "_id") && n.Cond == "" {
+				t.Errorf("%s reads all of %s %s:\n%s", name, n.Relation, n.Index, plan)
+			}
+		})
+	}
+}
+
+func explain(t *testing.T, conn *pgx.Conn, call string) node {
+	t.Helper()
+	var text string
+	if err := conn.QueryRow(t.Context(), "EXPLAIN (FORMAT JSON) EXECUTE "+call, pgx.QueryExecModeSimpleProtocol).Scan(&text); err != nil {
+		t.Fatalf("%s: %v", call, err)
+	}
+	var plans []struct{ Plan node }
+	if err := json.Unmarshal([]byte(text), &plans); err != nil {
+		t.Fatal(err)
+	}
+	return plans[0].Plan
+}
+
 type node struct {
 	Type     string `json:"Node Type"`
+	Cond     string `json:"Index Cond"`
 	Relation string `json:"Relation Name"`
 	Index    string `json:"Index Name"`
 	Plans    []node `json:"Plans"`

@@ -18,7 +18,7 @@ WITH past AS MATERIALIZED (
     FOR UPDATE SKIP LOCKED
   ) p LIMIT $3
 )
-DELETE FROM @schema@.jobs_history h USING past WHERE h.id = past.id
+DELETE FROM @schema@.jobs_history h USING unnest(ARRAY(SELECT id FROM past)) AS w(id) WHERE h.id = w.id
 RETURNING h.id`
 
 // retainKeysSQL forgets unique keys whose period is over.

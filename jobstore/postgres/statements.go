@@ -13,6 +13,7 @@ func statements() []string {
 		retainSQL, retainKeysSQL,
 		statesSQL, cancelSQL, deleteSQL, deleteHistorySQL, retryLiveSQL, retryHistorySQL, retryKeysSQL, retrySQL, editSQL,
 		clearSQL, endedSQL, backlogSQL,
+		restartSQL, pauseSQL, resumeSQL, reannounceSQL, reannounceGroupsSQL, queuesSQL,
 		wakeSQL,
 		explainSQL, explainTakersSQL, explainBlockerSQL, explainCrowdSQL, explainPositionSQL,
 		getSQL, statsSQL, unfinishedSQL, gaugesSQL,

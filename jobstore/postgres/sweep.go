@@ -34,7 +34,8 @@ func (s *Store) Look(ctx context.Context) (jobstore.Look, error) {
 }
 
 // dueSQL reports members of serial groups only when nothing of their group stands before them:
-// the others are announced when they become the head.
+// the others are announced when they become the head. The numbers pass through an array: the
+// planner takes a LIMIT that it does not know for a tenth of the table, and would join the whole of it.
 const dueSQL = `-- warren: due
 WITH due AS MATERIALIZED (
   SELECT id FROM @schema@.jobs_live
@@ -42,7 +43,7 @@ WITH due AS MATERIALIZED (
   ORDER BY available_at LIMIT $1
   FOR NO KEY UPDATE SKIP LOCKED
 ), ready AS (
-  UPDATE @schema@.jobs_live j SET state = 'READY' FROM due WHERE j.id = due.id
+  UPDATE @schema@.jobs_live j SET state = 'READY' FROM unnest(ARRAY(SELECT id FROM due)) AS w(id) WHERE j.id = w.id
   RETURNING j.id, j.queue, j.priority, j.serial_group
 )
 SELECT id, queue, priority FROM ready j
@@ -104,7 +105,9 @@ FROM unnest($1::text[], $2::int[]) AS b(queue, priority) CROSS JOIN LATERAL (
   SELECT j.id FROM @schema@.jobs_live j
   WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = b.queue AND j.priority = b.priority AND j.available_at <= now()
   ORDER BY j.id LIMIT 1
-) o ORDER BY b.priority, o.id`
+) o
+WHERE b.queue ` + notPaused + `
+ORDER BY b.priority, o.id`
 
 // Oldest implements jobstore.Sweeper.
 func (s *Store) Oldest(ctx context.Context, bands []jobstore.Band) ([]jobstore.Ref, error) {
@@ -118,6 +121,7 @@ func (s *Store) Oldest(ctx context.Context, bands []jobstore.Band) ([]jobstore.R
 const readyFromSQL = `-- warren: ready from
 SELECT id, queue, priority FROM @schema@.jobs_live
 WHERE state = 'READY' AND serial_group IS NULL AND queue = $1 AND priority = $2 AND id >= $3 AND available_at <= now()
+  AND queue ` + notPaused + `
 ORDER BY id LIMIT $4`
 
 // ReadyFrom implements jobstore.Sweeper.

@@ -40,6 +40,7 @@ func Run(t *testing.T, open Open) {
 		{"read", readTests()},
 		{"operate", operateTests()},
 		{"housekeeper", housekeeperTests()},
+		{"queues", queuesTests()},
 		{"gauges", gaugesTests()},
 		{"admin", adminTests()},
 		{"property", propertyTests()},
