@@ -126,11 +126,13 @@ func joinStates() string {
 
 func jobsListCmd(env *Env) *cobra.Command {
 	var f filterFlags
+	var unfinished, noProcessing bool
 	cmd := &cobra.Command{
-		Use:     "list",
-		Short:   "List jobs",
-		Example: `  warren jobs list --state READY --priority 20-40 --where args.to=a@example.com`,
-		Args:    cobra.NoArgs,
+		Use:   "list",
+		Short: "List jobs",
+		Example: `  warren jobs list --state READY --priority 20-40 --where args.to=a@example.com
+  warren jobs list --identifier invoice-7 --unfinished --exclude-processing`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			out, err := outputFormat(cmd)
 			if err != nil {
@@ -144,6 +146,7 @@ func jobsListCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			narrow(&filter, unfinished, noProcessing)
 			a, err := env.open(cmd, "warren")
 			if err != nil {
 				return err
@@ -167,8 +170,26 @@ func jobsListCmd(env *Env) *cobra.Command {
 		},
 	}
 	f.add(cmd, nil)
+	cmd.Flags().BoolVar(&unfinished, "unfinished", false, "only jobs that are not done: those that may still run, and PERMANENTLY_FAILED ones")
+	cmd.Flags().BoolVar(&noProcessing, "exclude-processing", false, "without jobs that are PROCESSING")
 	addOutputFlag(cmd)
 	return cmd
+}
+
+// narrow leaves states out, as Unfinished does.
+func narrow(f *jobstore.Filter, unfinished, noProcessing bool) {
+	if !unfinished && !noProcessing {
+		return
+	}
+	if len(f.States) == 0 {
+		f.States = jobstore.States()
+	}
+	f.States = slices.DeleteFunc(f.States, func(s jobstore.State) bool {
+		return noProcessing && s == jobstore.Processing || unfinished && s.Final() && s != jobstore.PermanentlyFailed
+	})
+	if len(f.States) == 0 {
+		f.States = []jobstore.State{""} // nothing is left: a state that no job has
+	}
 }
 
 func jobsShowCmd(env *Env) *cobra.Command {
