@@ -87,6 +87,11 @@ func sets() []set {
 		}},
 		{"other bands", []string{"no_consumer"}, false, func(c *scene) { c.sql("UPDATE warren.consumers SET queues = '{media}'") }},
 		{"other kinds", []string{"kind_unknown"}, false, func(c *scene) { c.sql("UPDATE warren.consumers SET kinds = '{l}'") }},
+		{"apart", []string{"kind_unknown"}, false, func(c *scene) { // one has the band, another the kind
+			c.sql("UPDATE warren.consumers SET kinds = '{l}'")
+			c.sql(`INSERT INTO warren.consumers (host, pid, kinds, queues, priorities, slots, expires_at)
+				VALUES ('h2', 8, '{k}', '{media}', '{20}', 2, now() + interval '1 h')`)
+		}},
 		{"busy", []string{"busy"}, false, func(c *scene) { c.sql("UPDATE warren.consumers SET slots = 0") }},
 		{"behind others", []string{"position"}, false, func(c *scene) {
 			c.sql(`INSERT INTO warren.jobs (id, kind, queue, priority) VALUES (1, 'k', 'default', 20)`)
@@ -108,13 +113,19 @@ func expected(a, b set) []string {
 			return []string{over}
 		}
 	}
-	if is("not due") || is("other bands") || is("other kinds") {
+	if is("apart") && is("other kinds") { // everybody has other kinds then, or "apart" comes last
+		return []string{"kind_unknown"}
+	}
+	if is("apart") && is("other bands") {
+		return []string{"no_consumer"} // one does not take the band now, and the other never did
+	}
+	if is("not due") || is("other bands") || is("other kinds") || is("apart") {
 		drop("busy", "position") // slots of now are no matter then
 	}
 	if is("no broker") {
 		drop("outbox", "hint_lost", "broker_away")
 	}
-	if is("paused") || is("group") || is("other bands") || is("other kinds") || is("busy") || is("broker away") {
+	if is("paused") || is("group") || is("other bands") || is("other kinds") || is("apart") || is("busy") || is("broker away") {
 		drop("hint_lost") // consumers may well hold it
 	}
 	if is("leaderless") && (is("sweep") || slices.Contains(want, "outbox") || slices.Contains(want, "hint_lost")) {
