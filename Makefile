@@ -36,6 +36,11 @@ demo: build ## The main job for real, on private servers: 400 jobs, two consumer
 	$(GO) build -o $(TOOLS)/with-servers ./internal/testenv/cmd/with-servers
 	$(TOOLS)/with-servers -- ./examples/demo/demo.sh
 
+.PHONY: walkthrough
+walkthrough: build ## Write docs/walkthrough.md: the contract, walked as a newcomer
+	$(GO) build -o $(TOOLS)/with-servers ./internal/testenv/cmd/with-servers
+	$(TOOLS)/with-servers -- ./docs/walkthrough/walk.sh > docs/walkthrough.md
+
 # Lint and vet first: they are over in a minute, and what they find makes tests fail in stranger ways.
 .PHONY: test
 test: lint vet race-ready ## Everything that must hold: lint, vet, import arrows, all tests with real servers under -race
