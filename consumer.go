@@ -212,6 +212,9 @@ func (c *Consumer) Priorities() []int { return slices.Clone(c.cfg.Take) }
 // say. Run may be called once.
 func (c *Consumer) Run(ctx context.Context) error {
 	if err := c.cfg.Store.Configure(ctx, c.client.Settings()); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop before it began
+		}
 		return fmt.Errorf("store the configuration for SQL producers: %w", err)
 	}
 	ctx, stop := context.WithCancel(ctx)
