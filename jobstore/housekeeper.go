@@ -22,7 +22,7 @@ type Housekeeper interface {
 	// Ended counts the jobs that ended in a state at least age ago.
 	Ended(ctx context.Context, state State, age time.Duration) (int, error)
 	// Compact returns the space of removed jobs to the operating system as far as that holds up
-	// nobody. It reports false when this user may not, or somebody else is at it.
+	// nobody. It reports false when this user may not, or when others would not let it for minutes.
 	Compact(ctx context.Context) (bool, error)
 	// Backlog lists every band that has something due.
 	Backlog(ctx context.Context) ([]Backlog, error)

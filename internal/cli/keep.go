@@ -86,7 +86,7 @@ func (e *Env) clear(cmd *cobra.Command, dryRun, yes bool, keep func(a *app.App) 
 		list, compacted, err = a.Clear(cmd.Context(), past)
 	}
 	if !compacted && err == nil {
-		fmt.Fprintln(e.Stderr, "the space is left to the database's own vacuum: this user may not vacuum, or somebody else is at it")
+		fmt.Fprintln(e.Stderr, "the space is left to the database's own vacuum: this user may not, or did not get to it in time")
 	}
 	header := []string{"STATE", "KEPT FOR", "REMOVED"}
 	if dryRun {
