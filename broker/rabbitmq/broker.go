@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/zap"
@@ -19,6 +20,7 @@ import (
 type Broker struct {
 	cfg     Config
 	names   naming
+	book    *queueBook
 	slow    *brake
 	count   *counters
 	pub     *link
@@ -26,6 +28,8 @@ type Broker struct {
 	sender  *publisher
 	poison  *poison
 	started atomic.Bool
+
+	renewAfter time.Duration
 
 	mu    sync.Mutex
 	subs  []*subscription
@@ -54,8 +58,9 @@ func Open(cfg Config) (*Broker, error) {
 	shuffle(nodes)
 	b := &Broker{
 		cfg: cfg, names: naming{prefix: cfg.Prefix, queueType: cfg.queueType(len(nodes))},
-		slow: newBrake(), count: &counters{}, added: make(chan struct{}, 1),
+		slow: newBrake(), renewAfter: renewAfter, count: &counters{}, added: make(chan struct{}, 1),
 	}
+	b.book = &queueBook{names: b.names, made: map[broker.Band]Queue{}}
 	turns := &pace{}
 	b.pub = b.newLink("publish", nodes, turns)
 	b.con = b.newLink("consume", nodes, turns)
@@ -128,7 +133,7 @@ func (b *Broker) Publish(ctx context.Context, hints []broker.Hint) []error {
 			errs[i], failed = fmt.Errorf("hint for %s: %w", h.Band, err), true
 			continue
 		}
-		ms = append(ms, message{queue: b.names.bandQueue(h.Band), body: body, kind: "warren.hint"})
+		ms = append(ms, message{queue: b.book.queue(h.Band), body: body, kind: "warren.hint"})
 		at = append(at, i)
 	}
 	for k, err := range b.sender.send(ctx, ms) {
@@ -228,16 +233,12 @@ func (b *Broker) Depth(ctx context.Context, band broker.Band) (int, error) {
 	if err := b.slow.held("depth " + name); err != nil {
 		return 0, err
 	}
-	var depth int
-	err = sess.call(ctx, func() (err error) {
-		depth, err = sess.depth(name)
-		return err
-	})
+	q, err := sess.inspect(ctx, name)
 	if replied(err, amqp.NotFound) {
 		return 0, nil
 	}
 	if err = b.slow.note("depth "+name, classify(err)); err != nil {
 		return 0, fmt.Errorf("depth of %s: %w", name, err)
 	}
-	return depth, nil
+	return q.Messages, nil
 }

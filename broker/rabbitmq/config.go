@@ -15,8 +15,9 @@ import (
 
 // The queue types of Config.QueueType.
 const (
-	// Auto is Quorum on three or more nodes and on one node what docs/decisions/0003 measured to be
-	// cheaper. The number of nodes is the number of addresses in Config.URL.
+	// Auto is Quorum if Config.URL has three or more addresses, else Classic: see
+	// docs/decisions/0003. AMQP does not tell how many nodes there are; before a cluster that has
+	// one address, configure the type.
 	Auto = "auto"
 	// Classic queues live on one node.
 	Classic = "classic"

@@ -12,6 +12,10 @@ import (
 	"github.com/warrenq/warren/broker"
 )
 
+// vanishedPause is how long a queue that has been deleted is not made again. By then the broker
+// has told its consumers; see renew for what becomes of those it has not told.
+const vanishedPause = 500 * time.Millisecond
+
 // topo remembers what exists, for one session: a broker that comes back may have lost everything.
 // Refusals outlive it in slow, so that a new session does not repeat them sooner.
 type topo struct {

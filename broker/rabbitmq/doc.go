@@ -66,5 +66,10 @@
 //     5 s, then 10, then every 20. All else is tried again after 100 ms … 15 s, and while the port is
 //     closed 100 ms … 2 s, so that a broker that has restarted is used soon. Both connections
 //     together make two attempts in any second, whatever happens.
+//   - A queue that was deleted and made again within moments may have a consumer that the broker
+//     counts and never serves. So a queue that has vanished is made again after half a second, and
+//     a band from which nothing has come for a minute is consumed anew.
+//   - A channel whose queue is gone is closed: an ack of what the old queue delivered could settle
+//     what the new one did.
 //   - A queue's type is decided by whoever declares it first; everybody else warns and uses it.
 package rabbitmq

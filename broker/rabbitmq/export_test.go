@@ -1,6 +1,10 @@
 package rabbitmq
 
-import "github.com/warrenq/warren/broker"
+import (
+	"time"
+
+	"github.com/warrenq/warren/broker"
+)
 
 // Arrived counts what has arrived at s and was not taken.
 func Arrived(s broker.Subscription) int {
@@ -15,3 +19,6 @@ func Tag(d broker.Delivery) uint64 { return d.Settle.(receipt).tag }
 
 // Endpoint is the first node of b as it is kept.
 func Endpoint(b *Broker) any { return b.pub.nodes[0] }
+
+// RenewAfter makes b consume anew from bands from which nothing has come for d.
+func RenewAfter(b *Broker, d time.Duration) { b.renewAfter = d }

@@ -26,8 +26,9 @@ type flow struct {
 	pumped chan struct{} // closed when the current consumer is gone and all it sent is in; nil = none
 
 	// mu orders settlements on the wire. It is never taken with the subscription's lock held.
-	mu   sync.Mutex
-	tags tags
+	mu      sync.Mutex
+	tags    tags
+	arrived uint64 // deliveries so far
 }
 
 // receipt is broker.Delivery.Settle: the flow it came by and its number there. It can only be
@@ -92,6 +93,7 @@ func (f *flow) consume(sess *session, take func(*flow, amqp.Delivery), gone func
 		for d := range in {
 			f.mu.Lock()
 			f.tags.add(d.DeliveryTag)
+			f.arrived++
 			f.mu.Unlock()
 			take(f, d)
 		}
@@ -168,6 +170,13 @@ func (f *flow) holds(tag uint64) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return !f.dead() && f.tags.holds(tag)
+}
+
+// count returns how many deliveries have arrived, and how many of them are not settled.
+func (f *flow) count() (arrived uint64, open int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.arrived, len(f.tags.open)
 }
 
 var errForeign = errors.New("the delivery is not from this subscription")

@@ -48,7 +48,7 @@ func TestPitfall09Defaults(t *testing.T) {
 
 func TestQueueTypeAuto(t *testing.T) {
 	t.Parallel()
-	for nodes, want := range map[int]string{3: Quorum, 5: Quorum} {
+	for nodes, want := range map[int]string{1: Classic, 2: Classic, 3: Quorum, 5: Quorum} {
 		if got := (Config{QueueType: Auto}).queueType(nodes); got != want {
 			t.Errorf("auto on %d nodes = %s; want %s", nodes, got, want)
 		}

@@ -181,7 +181,13 @@ func publish(tb testing.TB, b broker.Publisher, hints ...broker.Hint) {
 // publishEventually publishes until everything is confirmed.
 func publishEventually(tb testing.TB, b broker.Publisher, hints ...broker.Hint) {
 	tb.Helper()
-	eventually(tb, "published", func() bool { return b.Publish(tb.Context(), hints) == nil })
+	var last []error
+	defer func() {
+		if tb.Failed() {
+			tb.Logf("the last answer of Publish: %v", last)
+		}
+	}()
+	eventually(tb, "published", func() bool { last = b.Publish(tb.Context(), hints); return last == nil })
 }
 
 func subscribe(tb testing.TB, b broker.Broker, prefetch int, priorities ...int) broker.Subscription {

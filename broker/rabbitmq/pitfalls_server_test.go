@@ -19,14 +19,14 @@ func TestPitfallsOfABrokenServer(t *testing.T) { //nolint:paralleltest // the su
 		name string
 		run  func(*testing.T, *testenv.RabbitServer)
 	}{
-		{"02 a broker that freezes right after the handshake is noticed", freezeAfterConnect},
-		{"02 a frozen broker comes back and nothing is lost", freezeAndThaw},
 		{"05 publish times out while an alarm blocks and consuming goes on", alarmBlocksPublishOnly},
 		{"05 closing a blocked connection does not hang", closeWhileBlocked},
 		{"05 poison does not stop a band while an alarm blocks", poisonWhileBlocked},
 		{"08 a channel that the broker closes is replaced alone", consumerTimeout},
-		{"killed, and used again within two seconds of its return", killAndReturn},
 		{"purged", purge},
+		{"02 a broker that freezes right after the handshake is noticed", freezeAfterConnect},
+		{"02 a frozen broker comes back and nothing is lost", freezeAndThaw},
+		{"killed, and used again within two seconds of its return", killAndReturn},
 		{"wiped", wipe},
 	} {
 		if !t.Run(test.name, func(t *testing.T) { test.run(t, server) }) {

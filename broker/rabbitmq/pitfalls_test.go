@@ -361,10 +361,47 @@ func TestPitfall08DeletedQueueIsMadeAgain(t *testing.T) {
 		if again.Numbers[0] != 20+round {
 			t.Fatalf("got %v; want %d", again.Numbers, 20+round)
 		}
-		ack(t, s, taken, again) // the one whose queue is gone, too: its channel lives
+		if err := s.Ack([]broker.Delivery{taken}); !errors.Is(err, broker.ErrStale) {
+			t.Errorf("Ack of a hint whose queue is gone = %v; want ErrStale", err)
+		}
+		ack(t, s, again)
 	}
 	if n := b.Stats().Connected; n != 2 {
 		t.Errorf("%d connections were made; want 2: a deleted queue costs none", n)
+	}
+}
+
+// Pitfall 8: a quorum queue that is made again at once has forgotten its consumer, and the
+// consumer is not told.
+func TestPitfall08DeletedQuorumQueueIsHeardAgain(t *testing.T) {
+	t.Parallel()
+	direct := testenv.RabbitMQ(t)
+	b := open(t, rabbitmq.Config{URL: direct, QueueType: rabbitmq.Quorum})
+	rabbitmq.RenewAfter(b, 2*time.Second)
+	run(t, b)
+	s := subscribe(t, b, 5, 10, 20)
+	for round := range int64(3) {
+		publishEventually(t, b, hint(10, 10+round))
+		taken := next(t, s)
+		for taken.Numbers[0] != 10+round { // given back with the last round's consumer
+			ack(t, s, taken)
+			taken = next(t, s)
+		}
+		ack(t, s, taken)
+		ch := raw(t, direct)
+		if _, err := ch.QueueDelete(queueName(band(10)), false, false, false); err != nil {
+			t.Fatal(err)
+		}
+		// Somebody who is faster than we are makes it again.
+		if _, err := ch.QueueDeclare(queueName(band(10)), true, false, false, false, amqp.Table{"x-queue-type": "quorum"}); err != nil {
+			t.Fatal(err)
+		}
+		publishEventually(t, b, hint(10, 20+round))
+		again := next(t, s)
+		if again.Numbers[0] != 20+round {
+			t.Fatalf("got %v; want %d", again.Numbers, 20+round)
+		}
+		ack(t, s, again)
 	}
 }
 

@@ -19,6 +19,14 @@ const window = 1000
 // errUnroutable is a hint that the broker confirmed and returned: no queue took it.
 var errUnroutable = errors.New("no queue is bound for it")
 
+// lateError is the cause of a context that has ended before the confirms came.
+type lateError time.Duration
+
+func (e lateError) Error() string { return "no confirm within " + time.Duration(e).String() }
+
+// Is makes it a deadline that has passed, as without a cause of its own.
+func (lateError) Is(target error) bool { return target == context.DeadlineExceeded }
+
 // errNack is a hint that the broker did not take: a quorum queue between two leaders, or one that
 // a policy keeps short.
 var errNack = errors.New("the broker did not accept it (nack)")
@@ -29,7 +37,9 @@ const nackPause = 100 * time.Millisecond
 // errChannel is a hint whose confirm was lost with its channel.
 var errChannel = errors.New("the channel was closed before the confirm")
 
-// publisher sends hints over the session of its link.
+// publisher sends hints over the session of its link. All callers share one channel: the broker
+// then confirms many messages with one frame, which costs it, and us, less than a channel each
+// (133 against 187 µs of broker CPU a message with 16 callers, 49 against 53 in batches of 20).
 type publisher struct {
 	link    *link
 	names   naming
@@ -62,7 +72,7 @@ func (p *publisher) send(ctx context.Context, ms []message) (errs []error) {
 }
 
 func (p *publisher) sendWindow(ctx context.Context, ms []message, errs []error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, fmt.Errorf("no confirm within %s", p.timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, lateError(p.timeout))
 	defer cancel()
 	todo := make([]int, len(ms))
 	for i := range todo {
@@ -77,7 +87,7 @@ func (p *publisher) sendWindow(ctx context.Context, ms []message, errs []error) 
 			}
 		}
 		todo = again
-		if len(todo) > 0 && errors.Is(errs[todo[0]], errNack) && pause(ctx, nackPause) != nil {
+		if try == 0 && len(todo) > 0 && pause(ctx, before(errs, todo)) != nil {
 			break
 		}
 	}
@@ -92,6 +102,19 @@ func (p *publisher) sendWindow(ctx context.Context, ms []message, errs []error) 
 			p.count.confirmed.Add(1)
 		}
 	}
+}
+
+// before is the pause before the messages todo are sent again.
+func before(errs []error, todo []int) (d time.Duration) {
+	for _, i := range todo {
+		switch {
+		case errors.Is(errs[i], errUnroutable):
+			return vanishedPause
+		case errors.Is(errs[i], errNack):
+			d = nackPause
+		}
+	}
+	return d
 }
 
 // worthAgain reports whether declaring what is missing, or a moment, and sending again can help.

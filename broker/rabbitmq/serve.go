@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	amqp "github.com/rabbitmq/amqp091-go"
 	"go.uber.org/zap"
 
 	"github.com/warrenq/warren/broker"
@@ -19,6 +18,9 @@ type lane struct {
 	tries int       // failures in a row
 	since time.Time // of the current consumer
 	again time.Time // not before; zero = now
+
+	renew time.Time // when to ask whether anything has come
+	heard uint64    // deliveries when that was asked last
 }
 
 // calm makes the next failure the first one again if there was no reason to complain for a while.
@@ -48,6 +50,9 @@ func (s *subscription) serve(sess *session) {
 	s.accepted("")
 	for {
 		w, version := s.wanted()
+		if w == running {
+			s.renew(lanes)
+		}
 		s.reconcile(sess, lanes, w)
 		select {
 		case <-sess.done: // whatever reconcile did, it did to a session that is over
@@ -74,11 +79,15 @@ func (s *subscription) serve(sess *session) {
 func soonest(lanes []*lane, w want) time.Duration {
 	d := time.Hour
 	for _, l := range lanes {
-		if w == running && (l.flow == nil || !l.flow.consuming()) {
-			d = min(d, max(time.Until(l.again), time.Millisecond))
+		switch {
+		case w != running:
+		case l.flow != nil && l.flow.consuming():
+			d = min(d, time.Until(l.renew))
+		default:
+			d = min(d, time.Until(l.again))
 		}
 	}
-	return d
+	return max(d, time.Millisecond)
 }
 
 // reconcile brings every lane to what is wanted.
@@ -126,6 +135,7 @@ func (s *subscription) start(sess *session, l *lane) error {
 		return err
 	}
 	l.since = time.Now()
+	l.heard, l.renew = 0, time.Now().Add(between(s.b.renewAfter/2, s.b.renewAfter))
 	s.accepted(l.queue)
 	return nil
 }
@@ -159,10 +169,11 @@ func (s *subscription) lost(sess *session, l *lane) {
 // deleted prepares for making a queue again that has gone, with the broker's word that nothing
 // more comes from it. Someone may be deleting it in a loop.
 func (s *subscription) deleted(sess *session, l *lane) {
-	l.flow.pumped = nil
+	// The channel goes with it: acks of what the old queue delivered have no business there.
+	s.retire(l)
 	sess.topo.forget(l.queue)
 	l.calm()
-	l.again = time.Now().Add(backoff(l.tries, backoffMost))
+	l.again = time.Now().Add(vanishedPause + backoff(l.tries, backoffMost))
 	l.tries++
 	s.b.cfg.Log.Warn("the broker has ended a consumer, its queue was deleted or has moved; making it again",
 		zap.String("queue", l.queue))
@@ -195,18 +206,4 @@ func (s *subscription) failed(sess *session, l *lane, err error) {
 	}
 	log("cannot consume from a band", zap.Stringer("band", l.band), zap.String("queue", l.queue),
 		zap.Duration("retry_in", delay), zap.Error(err))
-}
-
-// receive takes one message from the broker. Nothing but the body counts: headers and properties
-// can be written by anyone.
-func (s *subscription) receive(f *flow, d amqp.Delivery) {
-	at := receipt{flow: f, tag: d.DeliveryTag}
-	numbers, err := broker.ParseBody(d.Body)
-	if err != nil {
-		s.b.poison.add(bad{at: at, body: d.Body, reason: err})
-		return
-	}
-	s.arrived(broker.Delivery{
-		Hint: broker.Hint{Band: f.band, Numbers: numbers}, Redelivered: d.Redelivered, Settle: at,
-	}, at)
 }

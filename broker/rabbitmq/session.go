@@ -24,7 +24,7 @@ type session struct {
 	once sync.Once
 	err  error // why; written before done is closed
 
-	probe *amqp.Channel  // for depth; only the goroutine that does the RPCs uses it
+	probe *amqp.Channel  // for inspect; only the goroutine that does the RPCs uses it
 	calls chan call      // requests to the goroutine that does the RPCs
 	extra sync.WaitGroup // goroutines that drain channels; they end with the connection
 
@@ -156,18 +156,25 @@ func (s *session) call(ctx context.Context, do func() error) error {
 	}
 }
 
-// depth counts the messages that wait in a queue. Only the goroutine that does the RPCs calls it.
-// A refusal closes the channel, so the channel is one that nothing else uses.
-func (s *session) depth(queue string) (int, error) {
-	if s.probe == nil || s.probe.IsClosed() {
-		ch, err := s.conn.Channel()
-		if err != nil {
-			return 0, err
+// inspect counts the messages that wait in a queue, and its consumers. A refusal closes the
+// channel, so the channel is one that nothing else uses.
+func (s *session) inspect(ctx context.Context, queue string) (amqp.Queue, error) {
+	var q amqp.Queue
+	err := s.call(ctx, func() (err error) {
+		if s.probe == nil || s.probe.IsClosed() {
+			ch, err := s.conn.Channel()
+			if err != nil {
+				return err
+			}
+			s.probe = ch
 		}
-		s.probe = ch
+		q, err = s.probe.QueueDeclarePassive(queue, true, false, false, false, nil)
+		return err
+	})
+	if err != nil { // q may still be written
+		return amqp.Queue{}, err
 	}
-	q, err := s.probe.QueueDeclarePassive(queue, true, false, false, false, nil)
-	return q.Messages, err
+	return q, nil
 }
 
 // gone is the error of whatever was in flight when the session ended.

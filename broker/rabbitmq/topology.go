@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"fmt"
 	"regexp"
+	"sync"
 	"time"
 
 	"github.com/warrenq/warren/broker"
@@ -56,6 +57,35 @@ type naming struct {
 	prefix    string
 	queueType string
 }
+
+// queueBook makes the queue of each band once: names and arguments cost more than the rest of a
+// small hint.
+type queueBook struct {
+	names naming
+
+	mu   sync.RWMutex
+	made map[broker.Band]Queue
+}
+
+func (b *queueBook) queue(band broker.Band) Queue {
+	b.mu.RLock()
+	q, ok := b.made[band]
+	b.mu.RUnlock()
+	if ok {
+		return q
+	}
+	q = b.names.bandQueue(band)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.made) >= maxBook { // bands come from the program; it may make them up for ever
+		clear(b.made)
+	}
+	b.made[band] = q
+	return q
+}
+
+// maxBook is how many queues a queueBook remembers.
+const maxBook = 10_000
 
 func (n naming) jobs() string       { return n.prefix + ".jobs" }
 func (n naming) unroutable() string { return n.prefix + ".unroutable" }
