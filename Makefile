@@ -54,7 +54,7 @@ test-short: ## The tests that need no server
 
 .PHONY: lint
 lint: $(TOOLS)/.golangci-lint-$(GOLANGCI_LINT_VERSION) ## Lint and check the formatting
-	$(LINT) run $(PACKAGES)
+	$(LINT) run --allow-parallel-runners $(PACKAGES)
 
 .PHONY: vet
 vet: ## go vet
