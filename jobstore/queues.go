@@ -43,7 +43,8 @@ type Queues interface {
 	// Pause keeps the jobs of a queue from being claimed by claims that begin after it, for d,
 	// or until Resume when d is 0. It reports whether anybody has jobs in the queue or takes it.
 	Pause(ctx context.Context, queue string, d time.Duration) (known bool, err error)
-	// Resume ends a pause and reports whether there was one. Reannounce does the rest.
+	// Resume ends a pause and reports whether there was one, over already or not. Reannounce does
+	// the rest; after a pause that is over by itself, the sweep for lost hints does it, more slowly.
 	Resume(ctx context.Context, queue string) (bool, error)
 	// Reannounce puts at most limit jobs of the queue that may run now into the outbox: their
 	// hints came while nobody could claim them. more is false at the end.

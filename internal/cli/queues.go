@@ -122,7 +122,10 @@ func queuesPauseCmd(env *Env) *cobra.Command {
 		Short: "Let nobody start jobs of a queue",
 		Long: `Let nobody start jobs of a queue, until it is resumed or --for is over. Jobs that run go on.
 Publishing goes on too. Jobs of other queues that wait for one of this queue in a serial group
-wait as well. Consumers older than this command do not know of pauses.`,
+wait as well. Consumers older than this command do not know of pauses.
+
+When --for is over, the jobs that waited start within half a minute, thousands of them bit by bit;
+'warren queues resume' has them all start at once.`,
 		Example: `  warren queues pause media --for 2h`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

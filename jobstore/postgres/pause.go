@@ -33,10 +33,10 @@ func (s *Store) Pause(ctx context.Context, queue string, d time.Duration) (known
 	return known, nil
 }
 
-// resumeSQL removes pauses that have ended by themselves too.
+// resumeSQL also finds a pause that has ended by itself: what waited for it may still be unannounced.
 const resumeSQL = `-- warren: resume
-WITH gone AS (DELETE FROM @schema@.paused_queues WHERE queue = $1 OR until <= now() RETURNING queue, until)
-SELECT EXISTS (SELECT FROM gone WHERE queue = $1 AND until > now())`
+WITH gone AS (DELETE FROM @schema@.paused_queues WHERE queue = $1 RETURNING queue)
+SELECT EXISTS (SELECT FROM gone)`
 
 // Resume implements jobstore.Queues.
 func (s *Store) Resume(ctx context.Context, queue string) (was bool, err error) {

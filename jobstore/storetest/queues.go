@@ -72,6 +72,7 @@ func queuesPauseFor(w *world) {
 	w.same("claimed", idsOf(w.claim(by, id)))
 	w.pause("default", time.Millisecond, true) // a new order replaces the old one
 	w.eventually("the pause is over", func() bool { return len(w.claim(by, id)) == 1 })
+	w.resume("default", true)
 	w.resume("default", false)
 }
 
