@@ -3,6 +3,8 @@ package rabbitmq_test
 import (
 	"context"
 	"errors"
+	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -21,6 +23,7 @@ func TestPitfallsOfABrokenServer(t *testing.T) { //nolint:paralleltest // the su
 	}{
 		{"05 publish times out while an alarm blocks and consuming goes on", alarmBlocksPublishOnly},
 		{"05 closing a blocked connection does not hang", closeWhileBlocked},
+		{"05 a full socket does not hang", fullSocket},
 		{"05 poison does not stop a band while an alarm blocks", poisonWhileBlocked},
 		{"08 a channel that the broker closes is replaced alone", consumerTimeout},
 		{"purged", purge},
@@ -169,6 +172,35 @@ func closeWhileBlocked(t *testing.T, server *testenv.RabbitServer) {
 	stop()
 	if d := time.Since(began); d > 5*time.Second {
 		t.Errorf("Run took %s to end; want about the confirm timeout of 1 s", d)
+	}
+}
+
+// fullSocket: a broker that blocks a connection does not read from it, and then a write waits.
+func fullSocket(t *testing.T, server *testenv.RabbitServer) {
+	t.Helper()
+	b := open(t, rabbitmq.Config{
+		URL: server.URL(), Prefix: "full", ConfirmTimeout: time.Second, DialTimeout: 2 * time.Second,
+	})
+	stop := run(t, b)
+	publishEventually(t, b, hint(10, 1))
+	lower := alarm(t, server)
+	defer lower()
+	hints := make([]broker.Hint, 1000) // 20 MB, more than the sockets between us hold
+	for i := range hints {
+		hints[i] = hint(10, slices.Repeat([]int64{math.MaxInt64}, broker.MaxNumbers)...)
+	}
+	began := time.Now()
+	errs := b.Publish(t.Context(), hints)
+	if d := time.Since(began); d > 15*time.Second {
+		t.Errorf("Publish took %s; want a write to end after 2 s and the confirms after 1 s", d)
+	}
+	if len(errs) != len(hints) || !errors.Is(errs[len(errs)-1], broker.ErrUnavailable) {
+		t.Errorf("Publish = %d errors; want ErrUnavailable for each", len(errs))
+	}
+	began = time.Now()
+	stop()
+	if d := time.Since(began); d > 5*time.Second {
+		t.Errorf("Run took %s to end", d)
 	}
 }
 
