@@ -16,9 +16,9 @@ const (
 	// fresh is for how long a look at the database is good: several scrapers cost what one does.
 	fresh = 5 * time.Second
 	// patience is how long a scrape waits for the database: a scraper gives up after ten seconds.
-	patience = 2 * time.Second
+	patience = 4 * time.Second
 	// limit is how many jobs of a band are counted; more are "at least that many".
-	limit = 100_000
+	limit = 10_000
 )
 
 // backlog collects gauges from the database when somebody scrapes.
@@ -38,7 +38,7 @@ func newBacklog(store jobstore.Gauger, queues []string, priorities []int) *backl
 	b := &backlog{
 		store: store,
 		jobs: prometheus.NewDesc("warren_backlog",
-			"Jobs in the database that have not ended, of all consumers: take max, not sum, over instances. Counting stops at 100000 a band.",
+			"Jobs in the database that have not ended, of all consumers: take max, not sum, over instances. Counting stops at 10000 a band.",
 			[]string{"queue", "band", "state"}, nil),
 		oldest: prometheus.NewDesc("warren_oldest_ready_age_seconds",
 			"For how long the oldest READY job outside of serial groups has been due.", []string{"queue", "band"}, nil),
