@@ -71,8 +71,10 @@ func (s *Store) Compact(ctx context.Context) (bool, error) {
 		return false, wrap("connect to vacuum", err)
 	}
 	defer closeConn(ctx, conn)
-	for range 2 { // the first empties pages of indexes, and only another one may give them to new rows
-		if _, err := conn.Exec(ctx, s.withSchema(compactSQL), pgx.QueryExecModeSimpleProtocol); err != nil {
+	// The first vacuum empties pages of indexes. They go to new rows after another one, when a
+	// transaction has begun and ended in between.
+	for _, text := range []string{compactSQL, "SELECT pg_current_xact_id()", compactSQL} {
+		if _, err := conn.Exec(ctx, s.withSchema(text), pgx.QueryExecModeSimpleProtocol); err != nil {
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return false, nil // it can be done at any other time
 			}
