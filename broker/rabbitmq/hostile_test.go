@@ -1,6 +1,7 @@
 package rabbitmq_test
 
 import (
+	"bytes"
 	"io"
 	"math/rand"
 	"net"
@@ -165,7 +166,10 @@ func mangler(t *testing.T, rawURL string, on *atomic.Bool) string {
 	change := func(p []byte) {
 		mu.Lock()
 		defer mu.Unlock()
-		if on.Load() && len(p) > 0 && dice.Intn(20) == 0 {
+		// A confirm (basic.ack) is left alone. The library counts up to whatever number it names, one by
+		// one: a changed byte there can keep it busy for years. That takes a broker that lies, and we
+		// trust ours with that much.
+		if on.Load() && len(p) > 0 && !bytes.Contains(p, []byte{0, 60, 0, 80}) && dice.Intn(20) == 0 {
 			p[dice.Intn(len(p))] ^= byte(1 + dice.Intn(255))
 		}
 	}
