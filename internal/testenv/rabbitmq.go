@@ -94,11 +94,19 @@ func (s *RabbitServer) Ctl(args ...string) string {
 	s.tb.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	out, err := runCtl(ctx, s.core.ctl(), args)
-	if err != nil {
-		s.tb.Fatal(err)
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		out, err := runCtl(ctx, s.core.ctl(), args)
+		if err == nil {
+			return out
+		}
+		// A node takes connections a moment before it counts as started.
+		if !strings.Contains(err.Error(), "requires the 'rabbit' app to be running") || ctx.Err() != nil {
+			s.tb.Fatal(err)
+		}
+		<-tick.C
 	}
-	return out
 }
 
 // must runs one step within the package's patience and fails the test if it does not work.
