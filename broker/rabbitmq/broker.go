@@ -97,7 +97,6 @@ func (b *Broker) Run(ctx context.Context) error {
 	if !b.started.CompareAndSwap(false, true) {
 		return errors.New("this broker has been run already: open another")
 	}
-	// Copies of poison end first, then consuming, then publishing, as each uses the next.
 	var wg sync.WaitGroup
 	wg.Go(func() { b.pub.run(ctx) })
 	wg.Go(func() { b.con.run(ctx) })

@@ -33,10 +33,9 @@
 //
 // # Lock order
 //
-// flow.mu and subscription.mu are never held together; neither are topo.mu, brake.mu,
-// publisher.mu, pubChannel.mu and link.mu with any other. flow.mu is held while a settlement is
-// written, because frames must leave in the order in which they were made; a write ends by the
-// wire's deadline. Nothing is held while an RPC waits.
+// Broker.mu before subscription.mu; no other two are held together. flow.mu is held while a
+// settlement is written, because frames must leave in the order in which they were made; a write
+// ends by the wire's deadline. Nothing is held while an RPC waits.
 //
 // # Non-obvious
 //

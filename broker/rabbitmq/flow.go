@@ -92,9 +92,13 @@ func (f *flow) consume(sess *session, take func(*flow, amqp.Delivery), gone func
 		defer close(pumped)
 		for d := range in {
 			f.mu.Lock()
-			f.tags.add(d.DeliveryTag)
+			ok := f.tags.add(d.DeliveryTag)
 			f.arrived++
 			f.mu.Unlock()
+			if !ok {
+				sess.end(fmt.Errorf("delivery %d of %s came out of order", d.DeliveryTag, f.queue))
+				continue
+			}
 			take(f, d)
 		}
 	})

@@ -128,10 +128,12 @@ func TestMangledFramesEndASessionAtWorst(t *testing.T) {
 	direct := testenv.RabbitMQ(t)
 	var mangle atomic.Bool
 	address := mangler(t, direct, &mangle)
-	b := start(t, rabbitmq.Config{
+	b := open(t, rabbitmq.Config{
 		URL: address, Heartbeat: time.Second, ConfirmTimeout: 300 * time.Millisecond,
 		DialTimeout: time.Second, Log: zap.NewNop(),
 	})
+	rabbitmq.RenewAfter(b, 2*time.Second) // a mangled consumer tag is no delivery of ours, and no error
+	run(t, b)
 	s := subscribe(t, b, 5, 10, 20)
 	publishEventually(t, b, hint(10, 1))
 	mangle.Store(true)

@@ -86,7 +86,9 @@ func TestTagsAgreeWithTheBroker(t *testing.T) {
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			for range rapid.IntRange(0, 5).Draw(t, "deliveries") {
 				last++
-				ours.add(last)
+				if !ours.add(last) || ours.add(last) {
+					t.Fatalf("tag %d is not taken exactly once", last)
+				}
 				theirs.open = append(theirs.open, last)
 			}
 			list := rapid.SliceOfN(rapid.Uint64Range(0, last+2), 0, 12).Draw(t, "settle")

@@ -106,6 +106,21 @@ func TestPitfall02SilenceIsNoticedWithinTwoHeartbeats(t *testing.T) {
 	publishEventually(t, b, hint(10, 1))
 }
 
+// Pitfall 2, the other way round: a connection on which nothing happens is not a silent one.
+func TestPitfall02IdleConnectionsStay(t *testing.T) {
+	t.Parallel()
+	b := start(t, rabbitmq.Config{URL: testenv.RabbitMQ(t), Heartbeat: time.Second, DialTimeout: 5 * time.Second})
+	subscribe(t, b, 5, 10)
+	eventually(t, "up", b.Up)
+	before := b.Stats().Connected
+	timer := time.NewTimer(8 * time.Second)
+	defer timer.Stop()
+	<-timer.C
+	if n := b.Stats().Connected - before; n > 0 || !b.Up() {
+		t.Errorf("%d new connections within eight heartbeats of nothing to do; want none", n)
+	}
+}
+
 // Pitfall 3: Publish of the library returns nil into a black hole, 1000 of 1000 times.
 func TestPitfall03NothingIsConfirmedByABlackHole(t *testing.T) {
 	t.Parallel()

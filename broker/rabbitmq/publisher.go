@@ -66,12 +66,20 @@ func (p *publisher) send(ctx context.Context, ms []message) (errs []error) {
 	errs = make([]error, len(ms))
 	for from := 0; from < len(ms); from += window {
 		to := min(from+window, len(ms))
-		p.sendWindow(ctx, ms[from:to], errs[from:to])
+		if p.sendWindow(ctx, ms[from:to], errs[from:to]) {
+			continue
+		}
+		for i := to; i < len(ms); i++ { // the next window would wait as long for as little
+			errs[i] = errs[from]
+		}
+		break
 	}
 	return errs
 }
 
-func (p *publisher) sendWindow(ctx context.Context, ms []message, errs []error) {
+// sendWindow sends messages, all before the first confirm is waited for, and sets their errors.
+// It returns false when all its time went by and nothing was confirmed: then nobody is listening.
+func (p *publisher) sendWindow(ctx context.Context, ms []message, errs []error) (heard bool) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.timeout, lateError(p.timeout))
 	defer cancel()
 	todo := make([]int, len(ms))
@@ -100,8 +108,10 @@ func (p *publisher) sendWindow(ctx context.Context, ms []message, errs []error) 
 			p.count.unconfirmed.Add(1)
 		} else {
 			p.count.confirmed.Add(1)
+			heard = true
 		}
 	}
+	return heard || ctx.Err() == nil
 }
 
 // before is the pause before the messages todo are sent again.

@@ -103,9 +103,7 @@ func (s *subscription) reconcile(sess *session, lanes []*lane, w want) {
 		var err error
 		switch {
 		case w == closed && l.flow != nil:
-			s.forget(l.flow)
-			err = l.flow.ch.Close() // gives back what is not settled
-			l.flow = nil
+			s.retire(l)
 		case w == paused && l.flow != nil:
 			err = s.halt(l.flow)
 		case w == running && (l.flow == nil || !l.flow.consuming()) && !time.Now().Before(l.again):
@@ -181,9 +179,8 @@ func (s *subscription) deleted(sess *session, l *lane) {
 
 // failed decides when a lane is tried again, and says so if it is a person's turn.
 func (s *subscription) failed(sess *session, l *lane, err error) {
-	if l.flow != nil && l.flow.dead() {
-		s.forget(l.flow)
-		l.flow = nil
+	if l.flow != nil { // whatever it was, the channel is not to be trusted any more
+		s.retire(l)
 	}
 	sess.topo.forget(l.queue)
 	err = classify(err)

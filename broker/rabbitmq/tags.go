@@ -11,6 +11,7 @@ import "slices"
 // broker at most once, and the frames must be sent in the order in which settle returned them.
 type tags struct {
 	open []openTag // increasing
+	last uint64    // the highest so far
 }
 
 type openTag struct {
@@ -24,7 +25,16 @@ type frame struct {
 	multiple bool
 }
 
-func (t *tags) add(tag uint64) { t.open = append(t.open, openTag{tag: tag}) }
+// add notes a delivery. It reports false, and notes nothing, when the tag is not higher than all
+// before: then this is not the stream that the broker sent.
+func (t *tags) add(tag uint64) bool {
+	if tag <= t.last {
+		return false
+	}
+	t.last = tag
+	t.open = append(t.open, openTag{tag: tag})
+	return true
+}
 
 // settle marks list as settled and returns the frames that say so: one for everything up to the
 // first tag that stays open, and one for each beyond. Unknown and already settled tags are left
