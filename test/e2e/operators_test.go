@@ -55,10 +55,11 @@ func TestReloadConsumers(t *testing.T) {
 	if r := w.run(t, "warren", "reload-consumers", "default", "4"); r.code != 4 || !strings.Contains(r.stderr, "3 consumers of queue default are alive") {
 		t.Errorf("four of three: exit %d, %q", r.code, r.stderr)
 	}
-	for range 6 {
-		w.must(t, "producer", "publish", "probe", "--args", `{"sleep":"3s"}`)
+	held := strings.Repeat(`{"kind":"probe","args":{"sleep":"5s"}}`+"\n", 6)
+	if r := w.runIn(t, held, "producer", "import", "-"); r.code != 0 {
+		t.Fatal(r.stderr)
 	}
-	w.awaitCount(t, 6, "state = 'PROCESSING'")
+	w.awaitCount(t, 6, "lease_no = 1")
 	w.must(t, "warren", "reload-consumers", "default", "2")
 	var left []*daemon
 	await(t, "two of them have exited", func() bool {

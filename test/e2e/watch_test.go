@@ -96,7 +96,7 @@ func TestProbesAndMetrics(t *testing.T) {
 	await(t, "ready again", func() bool { code, _ := ask(t, addr, "/readyz"); return code == 200 })
 
 	gate := filepath.Join(w.dir, "gate")
-	w.must(t, "producer", "publish", "probe", "--args", fmt.Sprintf(`{"sleep":"3s","append":%q}`, gate))
+	w.must(t, "producer", "publish", "probe", "--args", fmt.Sprintf(`{"sleep":"6s","append":%q}`, gate))
 	w.awaitCount(t, 1, "state = 'PROCESSING'")
 	before := strings.Count(d.log.tail(1<<20), "\n")
 	for _, path := range []string{"/livez", "/readyz", "/metrics", "/nothing"} {
@@ -145,7 +145,7 @@ func TestSystemdIsTold(t *testing.T) {
 		return string(buffer[:n])
 	}
 	w.env = append(w.env, "NOTIFY_SOCKET="+path, "WATCHDOG_USEC=300000")
-	w.must(t, "producer", "publish", "probe", "--args", `{"sleep":"2s"}`)
+	w.must(t, "producer", "publish", "probe", "--args", `{"sleep":"6s"}`)
 	d := w.start(t)
 	for _, want := range []string{"READY=1", "WATCHDOG=1", "WATCHDOG=1"} {
 		if got := next(); got != want {
