@@ -12,6 +12,7 @@ import (
 	"github.com/warrenq/warren/broker"
 	"github.com/warrenq/warren/internal/app"
 	"github.com/warrenq/warren/internal/config"
+	"github.com/warrenq/warren/internal/terminal"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -154,5 +155,5 @@ func (e *Env) connect(cmd *cobra.Command) (*app.App, error) {
 }
 
 func (e *Env) options(role string) app.Options {
-	return app.Options{Role: role, Version: Version(), Stderr: e.Stderr, Terminal: isTerminal(e.Stderr)}
+	return app.Options{Role: role, Version: Version(), Stderr: e.Stderr, Terminal: terminal.Is(e.Stderr)}
 }

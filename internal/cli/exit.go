@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/warrenq/warren/internal/terminal"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -80,7 +81,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 		code = exitUsage
 		err = fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	}
-	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), printable(err.Error()))
+	fmt.Fprintf(stderr, "%s: %s\n", root.Name(), terminal.Printable(err.Error()))
 	return code
 }
 

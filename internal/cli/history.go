@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/warrenq/warren/internal/terminal"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -103,14 +104,14 @@ consumer that ran it, with the job's number.`,
 
 func showLogs(w io.Writer, j *jobstore.Job) error {
 	for _, e := range j.Errors {
-		fmt.Fprintf(w, "attempt %d, %s, %s:\n%s\n", e.Attempt, e.At.Local().Format(time.RFC3339), e.State, printable(e.Error))
+		fmt.Fprintf(w, "attempt %d, %s, %s:\n%s\n", e.Attempt, e.At.Local().Format(time.RFC3339), e.State, terminal.Printable(e.Error))
 	}
 	last := len(j.Errors) - 1
 	if j.Error != "" && (last < 0 || j.Errors[last].Error != j.Error) {
-		fmt.Fprintf(w, "%s: %s\n", j.State, printable(j.Error))
+		fmt.Fprintf(w, "%s: %s\n", j.State, terminal.Printable(j.Error))
 	}
 	if len(j.Output) > 0 {
-		fmt.Fprintf(w, "output:\n%s\n", printable(string(j.Output)))
+		fmt.Fprintf(w, "output:\n%s\n", terminal.Printable(string(j.Output)))
 	}
 	if last >= 0 || j.Error != "" || len(j.Output) > 0 {
 		return nil

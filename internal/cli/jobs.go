@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/warrenq/warren/internal/config"
+	"github.com/warrenq/warren/internal/terminal"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -233,7 +234,7 @@ func jobsShowCmd(env *Env) *cobra.Command {
 func showJob(w io.Writer, j *jobstore.Job) error {
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(w, "%-13s %s\n", name, printable(value))
+			fmt.Fprintf(w, "%-13s %s\n", name, terminal.Printable(value))
 		}
 	}
 	at := func(t *time.Time) string {

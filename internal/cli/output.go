@@ -8,10 +8,10 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
-	"unicode"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
+
+	"github.com/warrenq/warren/internal/terminal"
 )
 
 // format is how results are printed.
@@ -63,65 +63,30 @@ func printList[T any](w io.Writer, f format, rows []T, header []string, cells fu
 	for _, row := range rows {
 		line := cells(row)
 		for i := range line {
-			line[i] = oneLine(line[i])
+			line[i] = terminal.OneLine(line[i])
 		}
 		fmt.Fprintln(tw, strings.Join(line, "\t"))
 	}
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	_, err := io.WriteString(w, painted(text.String(), isTerminal(w) && os.Getenv("NO_COLOR") == ""))
+	_, err := io.WriteString(w, painted(text.String(), terminal.Is(w) && os.Getenv("NO_COLOR") == ""))
 	return err
 }
 
-// painted shows a table to a person on a terminal: its first line bold, the states that want a look
-// in red, those that went well in green. Colours come last, because they have no width.
+// painted shows a table to a person on a terminal: its first line bold, states in their colours.
 func painted(table string, colour bool) string {
 	if !colour {
 		return table
 	}
 	head, body, _ := strings.Cut(table, "\n")
-	for _, p := range []struct{ word, code string }{
-		{"PERMANENTLY_FAILED", "31"}, {"QUARANTINED", "31"}, {"TEMPORARILY_FAILED", "33"}, {"FINISHED", "32"},
-	} {
-		body = strings.ReplaceAll(body, p.word, "\x1b["+p.code+"m"+p.word+"\x1b[0m")
-	}
-	return "\x1b[1m" + head + "\x1b[0m\n" + body
+	return terminal.Bold(head) + "\n" + terminal.PaintStates(body)
 }
 
 func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
-}
-
-// printable makes text that came from elsewhere safe for a terminal: control characters other
-// than line breaks and tabs, and the marks that turn the direction of writing, are shown escaped.
-func printable(s string) string {
-	var b strings.Builder
-	for _, r := range s {
-		switch {
-		case r == '\n' || r == '\t':
-			b.WriteRune(r)
-		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r):
-			fmt.Fprintf(&b, "\\x%02x", r)
-		default:
-			b.WriteRune(r)
-		}
-	}
-	return b.String()
-}
-
-// oneLine is printable text for one cell of a table.
-func oneLine(s string) string {
-	s = strings.NewReplacer("\n", " ", "\t", " ", "\r", " ").Replace(s)
-	return printable(s)
-}
-
-// isTerminal reports whether w is a terminal that a person looks at.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
 }
 
 // isCobraUsage recognises the complaints that cobra makes itself, which have no type.

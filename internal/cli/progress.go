@@ -5,6 +5,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/warrenq/warren/internal/terminal"
 )
 
 // progress draws a bar on a terminal and nothing elsewhere.
@@ -19,7 +21,7 @@ type progress struct {
 }
 
 func newProgress(out io.Writer, size int64) *progress {
-	return &progress{out: out, size: size, began: time.Now(), on: isTerminal(out)}
+	return &progress{out: out, size: size, began: time.Now(), on: terminal.Is(out)}
 }
 
 func (p *progress) add(bytes int) {

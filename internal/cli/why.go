@@ -8,6 +8,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/warrenq/warren/internal/app"
+
+	"github.com/warrenq/warren/internal/terminal"
 )
 
 func whyCmd(env *Env) *cobra.Command {
@@ -57,11 +59,11 @@ the job starts within a second; anything else names every condition that is in t
 // showWhy prints what is in the way first, then what is merely worth knowing.
 func showWhy(w io.Writer, why *app.Explanation) {
 	j := &why.Job
-	fmt.Fprintf(w, "job %d (%s, queue %s, priority %d) is %s: %s\n", why.ID, oneLine(j.Kind), oneLine(j.Queue), j.Priority, why.State, why.Verdict)
+	fmt.Fprintf(w, "job %d (%s, queue %s, priority %d) is %s: %s\n", why.ID, terminal.OneLine(j.Kind), terminal.OneLine(j.Queue), j.Priority, why.State, why.Verdict)
 	for _, blocking := range []bool{true, false} {
 		for _, g := range why.Gates {
 			if g.Blocking == blocking {
-				fmt.Fprintf(w, "  %-12s  %s\n", g.Name, oneLine(g.Text))
+				fmt.Fprintf(w, "  %-12s  %s\n", g.Name, terminal.OneLine(g.Text))
 			}
 		}
 	}
