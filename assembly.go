@@ -86,7 +86,7 @@ func (c *Consumer) assemble() (*parts, error) {
 	})
 	p.pool = worker.NewPool(worker.PoolConfig{
 		Slots: cfg.Concurrency, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(),
-		Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.Add(refs...) }, Drain: cfg.DrainTimeout, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
+		Noter: cfg.Store, Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.Add(refs...) }, Drain: cfg.DrainTimeout, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
 		Started: c.started, Ended: c.ended, Log: cfg.Log,
 	})
 	return p, nil

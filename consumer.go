@@ -21,6 +21,7 @@ type ConsumerStore interface {
 	ClientStore
 	jobstore.Claimer
 	jobstore.Recorder
+	jobstore.Noter
 	jobstore.Registrar
 	jobstore.Elector
 	jobstore.Sweeper

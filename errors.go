@@ -66,6 +66,29 @@ func SetOutput(ctx context.Context, v any) error {
 	return nil
 }
 
+// SetMetadata merges the members of v, which encodes to a JSON object of at most 8 KiB, over the
+// metadata of the job that ctx belongs to; of a member that is set twice the later value counts. What a
+// Before hook sets is in the row while the handler runs; what is set later is written with the outcome.
+func SetMetadata(ctx context.Context, v any) error {
+	s := worker.ScopeOf(ctx)
+	if s == nil {
+		return errNoAttempt
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("encode the job's metadata: %w", err)
+	}
+	if err := argcheck.Check(b, maxMetadata); err != nil {
+		return fmt.Errorf("the job's metadata %w", err)
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(b, &members); err != nil || members == nil {
+		return fmt.Errorf("the job's metadata is %.40s, which is no JSON object: use a struct or a map", b)
+	}
+	s.SetMetadata(members)
+	return nil
+}
+
 // maxOutput is how many bytes of output a row keeps.
 const maxOutput = 256 << 10
 

@@ -193,3 +193,35 @@ func ExampleHooks() {
 	fmt.Println(job.State)
 	// Output: PERMANENTLY_FAILED
 }
+
+// A Before hook says something about a job that is in its row from the start of the handler on.
+func ExampleSetMetadata() {
+	ctx := context.Background()
+	store := exampleStore()
+	defer store.Close()
+
+	var registry warren.Registry
+	warren.RegisterFunc(&registry, func(ctx context.Context, job *warren.Job[Welcome]) error {
+		row, err := store.Get(ctx, job.ID) // as anybody else would see it
+		fmt.Println(row.State, string(row.Metadata))
+		return err
+	})
+	consumer, err := warren.NewConsumer(warren.ConsumerConfig{
+		Store: store, Registry: &registry, UntilEmpty: true,
+		Hooks: warren.Hooks{
+			Before: func(ctx context.Context, _ *jobstore.Job) error {
+				return warren.SetMetadata(ctx, map[string]string{"release": "v1.4"})
+			},
+		},
+	})
+	if err != nil {
+		panic(err)
+	}
+	if _, err := consumer.Client().Publish(ctx, Welcome{Name: "Ada"}); err != nil {
+		panic(err)
+	}
+	if err := consumer.Run(ctx); err != nil {
+		panic(err)
+	}
+	// Output: PROCESSING {"release": "v1.4"}
+}

@@ -61,7 +61,8 @@ type Observer interface {
 
 // Hooks are called around every attempt, whatever its kind. Each may be nil.
 //
-// Before runs first; its error is taken for the handler's, which is not called then. OnError may
+// Before runs first; its error is taken for the handler's, which is not called then. What it gives
+// to SetMetadata is in the row before the handler is called. OnError may
 // replace an attempt's error, and with it its class; returning nil makes the attempt a success.
 // After sees how the attempt ended. None is called once the lease is lost.
 type Hooks = worker.Hooks

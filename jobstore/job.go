@@ -153,6 +153,13 @@ type Outcome struct {
 	Mode        Mode
 }
 
+// Note is what an attempt says of its job before its handler runs, under its lease.
+type Note struct {
+	ID       ID
+	LeaseNo  int64
+	Metadata json.RawMessage // a JSON object, merged over the row's
+}
+
 // Recorded is what came of a batch of outcomes.
 type Recorded struct {
 	// Fenced are the outcomes that changed nothing because the lease was no longer theirs.

@@ -63,6 +63,14 @@ type Recorder interface {
 	Return(ctx context.Context, by HolderID, leases map[ID]int64) ([]Ref, error)
 }
 
+// Noter writes down what attempts say when they begin, for others to read while they run.
+type Noter interface {
+	// Note merges metadata into the rows that by has leased under these numbers. Any other row is
+	// left alone, which is no error: its outcome is fenced, too. Twice is the same as once.
+	// Concurrent calls share statements and commits.
+	Note(ctx context.Context, by HolderID, notes []Note) error
+}
+
 // Consumer describes a process that registers.
 type Consumer struct {
 	Host       string   `json:"host"`
@@ -247,6 +255,7 @@ type Store interface {
 	Inserter
 	Claimer
 	Recorder
+	Noter
 	Registrar
 	Elector
 	Sweeper

@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"runtime"
 	"strings"
@@ -48,6 +49,43 @@ func TestHooksSeeEveryAttemptInOrder(t *testing.T) {
 			"before 3, on error 3 boom, after 3 wait 1s: boom"
 		if got := strings.Join(calls, ", "); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	})
+}
+
+// A note that cannot be written costs neither the attempt nor the metadata.
+func TestMetadataOfBeforeIsNotedOnceBeforeTheHandlerRuns(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.cfg.Hooks.Before = func(ctx context.Context, job *jobstore.Job) error {
+			if job.ID > 1 {
+				worker.ScopeOf(ctx).SetMetadata(map[string]json.RawMessage{"a": []byte("1"), "b": []byte("1")})
+			}
+			return nil
+		}
+		noted := map[jobstore.ID]int{}
+		r.start(func(ctx context.Context, job *jobstore.Job) error {
+			r.mu.Lock()
+			noted[job.ID] = len(r.notes)
+			r.mu.Unlock()
+			worker.ScopeOf(ctx).SetMetadata(map[string]json.RawMessage{"b": []byte("2")})
+			return nil
+		})
+		r.work(1, 2)
+		if out := r.wants(1, jobstore.Finished, false); string(out.Metadata) != `{"b":2}` || noted[1] != 0 {
+			t.Errorf("without a word of the hook there were %d notes, the outcome has %s", noted[1], out.Metadata)
+		}
+		out := r.wants(2, jobstore.Finished, false)
+		if string(out.Metadata) != `{"a":1,"b":2}` || noted[2] != 1 || len(r.notes) != 1 {
+			t.Fatalf("%d notes when the handler began, %v in the end; the outcome has %s", noted[2], r.notes, out.Metadata)
+		}
+		if n := r.notes[0]; n.ID != 2 || n.LeaseNo != 2 || string(n.Metadata) != `{"a":1,"b":1}` {
+			t.Errorf("the note is %d, lease %d, %s", n.ID, n.LeaseNo, n.Metadata)
+		}
+		r.setAway(errAway)
+		r.work(3)
+		if out := r.wants(3, jobstore.Finished, false); string(out.Metadata) != `{"a":1,"b":2}` {
+			t.Errorf("after a note that failed the outcome has %s", out.Metadata)
 		}
 	})
 }

@@ -62,6 +62,8 @@ type PoolConfig struct {
 	Feed      Feed
 	Completer Completer
 	Kinds     map[string]Kind
+	// Noter writes down what the Before hook says of a job.
+	Noter jobstore.Noter
 	// Returner hands back rows of a lost term, so that they run at once elsewhere.
 	Returner Returner
 	// Released takes those rows to be announced.
@@ -83,7 +85,8 @@ type PoolConfig struct {
 
 // Hooks are called around every attempt. Each may be nil.
 type Hooks struct {
-	// Before runs first; its error is taken for the handler's, which is not called then.
+	// Before runs first; its error is taken for the handler's, which is not called then. The
+	// metadata it sets is in the row before the handler is called.
 	Before func(ctx context.Context, job *jobstore.Job) error
 	// OnError may replace an attempt's error, and with it its class. nil makes it a success.
 	OnError func(ctx context.Context, job *jobstore.Job, err error) error
@@ -257,7 +260,7 @@ func (p *Pool) run(w Work, kind Kind, scope *Scope) (err, cause error) {
 		return ErrLeaseLost, ErrLeaseLost
 	}
 
-	returned := apart(func() error { return p.call(WithScope(ctx, scope), kind, &w.Lease.Job) })
+	returned := apart(func() error { return p.call(WithScope(ctx, scope), w, kind, scope) })
 	select {
 	case err = <-returned:
 		return err, p.causeAfter(ctx, w.Term)
@@ -327,13 +330,32 @@ func apart(run func() error) (answer <-chan error) {
 	return c
 }
 
-func (p *Pool) call(ctx context.Context, kind Kind, job *jobstore.Job) error {
+func (p *Pool) call(ctx context.Context, w Work, kind Kind, scope *Scope) error {
 	if p.cfg.Hooks.Before != nil {
-		if err := p.cfg.Hooks.Before(ctx, job); err != nil {
+		if err := p.cfg.Hooks.Before(ctx, &w.Lease.Job); err != nil {
 			return err
 		}
+		p.note(ctx, w, scope)
 	}
-	return kind.Handle(ctx, job)
+	return kind.Handle(ctx, &w.Lease.Job)
+}
+
+// note writes down what the Before hook has said of the job, so that others can read it while the
+// handler runs. That is worth no attempt: when it fails the handler runs all the same, and the
+// outcome brings the metadata again.
+func (p *Pool) note(ctx context.Context, w Work, scope *Scope) {
+	_, metadata := scope.Kept()
+	if metadata == nil {
+		return
+	}
+	limited, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	job := &w.Lease.Job
+	err := p.cfg.Noter.Note(limited, w.Term.Holder, []jobstore.Note{{ID: job.ID, LeaseNo: job.LeaseNo, Metadata: metadata}})
+	if err != nil && ctx.Err() == nil {
+		p.cfg.Log.Warn("could not note a job's metadata at its start; it comes with the outcome",
+			zap.Int64("job_id", int64(job.ID)), zap.Error(err))
+	}
 }
 
 // after calls the hooks that see how the attempt ended, for as long as they like; but once the pool

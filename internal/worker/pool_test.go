@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"runtime"
 	"strings"
@@ -304,7 +305,7 @@ func TestAnAttemptLeavesItsTraces(t *testing.T) {
 		r.cfg.Started = func(*jobstore.Job) { started++ }
 		r.start(func(ctx context.Context, _ *jobstore.Job) error {
 			worker.ScopeOf(ctx).SetOutput([]byte(`{"a":1}`))
-			worker.ScopeOf(ctx).SetMetadata([]byte(`{"b":2}`))
+			worker.ScopeOf(ctx).SetMetadata(map[string]json.RawMessage{"b": []byte("2")})
 			<-time.After(3 * time.Second)
 			return nil
 		})

@@ -44,7 +44,8 @@ type book struct {
 	ended    map[jobstore.ID]worker.Event
 	returned map[jobstore.ID]int64
 	released []jobstore.Ref
-	away     error         // what Return answers
+	notes    []jobstore.Note
+	away     error         // what Return and Note answer
 	tries    int           // calls of Return
 	stuck    chan struct{} // Complete waits for it
 }
@@ -71,6 +72,13 @@ func (b *book) Return(ctx context.Context, by jobstore.HolderID, leases map[jobs
 		refs = append(refs, jobstore.Ref{ID: id})
 	}
 	return refs, nil
+}
+
+func (b *book) Note(_ context.Context, _ jobstore.HolderID, notes []jobstore.Note) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.notes = append(b.notes, notes...)
+	return b.away
 }
 
 func (b *book) release(refs []jobstore.Ref) {
@@ -116,7 +124,7 @@ func bubble(t *testing.T, test func(r *rig)) {
 			term: worker.NewTerm(5, time.Hour), now: make(chan struct{}), done: make(chan struct{}),
 		}
 		r.cfg = worker.PoolConfig{
-			Slots: 1, Feed: r.feed, Completer: r.book, Returner: r.book, Released: r.release, Now: r.now, Ended: r.end,
+			Slots: 1, Feed: r.feed, Completer: r.book, Noter: r.book, Returner: r.book, Released: r.release, Now: r.now, Ended: r.end,
 			Drain: 25 * time.Second, Log: zap.NewNop(),
 		}
 		test(r)

@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"sync"
 
 	"go.uber.org/zap"
@@ -18,7 +19,7 @@ type Scope struct {
 
 	mu       sync.Mutex
 	output   json.RawMessage
-	metadata json.RawMessage
+	metadata map[string]json.RawMessage
 }
 
 // NewScope makes the scope of one attempt.
@@ -50,16 +51,28 @@ func (s *Scope) SetOutput(v json.RawMessage) {
 	s.output = v
 }
 
-// SetMetadata keeps v to be merged over the job's metadata.
-func (s *Scope) SetMetadata(v json.RawMessage) {
+// SetMetadata keeps the members of v, to be merged over the job's metadata. Of one that was set
+// before, the later value counts.
+func (s *Scope) SetMetadata(v map[string]json.RawMessage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.metadata = v
+	if s.metadata == nil {
+		s.metadata = make(map[string]json.RawMessage, len(v))
+	}
+	maps.Copy(s.metadata, v)
 }
 
-// Kept returns what was set.
+// Kept returns what was set; metadata is nil or a JSON object.
 func (s *Scope) Kept() (output, metadata json.RawMessage) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.output, s.metadata
+	if len(s.metadata) == 0 {
+		return s.output, nil
+	}
+	metadata, err := json.Marshal(s.metadata)
+	if err != nil {
+		s.log.Error("what a job noted is not valid JSON; it is left out", zap.Int64("job_id", int64(s.job.ID)), zap.Error(err))
+		return s.output, nil
+	}
+	return s.output, metadata
 }

@@ -33,7 +33,7 @@ func newBatcher[T, R any](run func(context.Context, []T) ([]R, error), flights, 
 }
 
 // errUnknown is what a caller gets who did not wait for the commit.
-var errUnknown = errors.New("the commit was not waited for: the jobs may or may not be stored")
+var errUnknown = errors.New("the commit was not waited for: what it holds may or may not be stored")
 
 // do runs the items in one batch with those of other callers and returns their results. When ctx
 // ends first, the items have not been sent, or the error is errUnknown and the batch goes on.

@@ -17,6 +17,7 @@ func (s *Store) Statements() []string {
 func (s *Store) ClaimSQL() string     { return s.sql[claimSQL] }
 func (s *Store) ClaimNextSQL() string { return s.sql[claimNextSQL] }
 func (s *Store) RecordSQL() string    { return s.sql[recordSQL] }
+func (s *Store) NoteSQL() string      { return s.sql[noteSQL] }
 func (s *Store) GaugesSQL() string    { return s.sql[gaugesSQL] }
 func (s *Store) InsertSQL() string    { return s.sql[insertSQL] }
 

@@ -55,6 +55,7 @@ type Store struct {
 	local  bool              // settings travel with each statement, because a pooler drops them at connect
 	pooled bool              // there is a pooler, and no way past it
 	insert *batcher[jobstore.NewJob, jobstore.Inserted]
+	note   *batcher[heldNote, struct{}]
 }
 
 var _ jobstore.Store = (*Store)(nil)
@@ -94,12 +95,14 @@ func Open(ctx context.Context, rawURL string, c Config) (*Store, error) {
 		return nil, err
 	}
 	s.insert = newBatcher(s.insertBatch, insertFlights, insertBatchRows)
+	s.note = newBatcher(s.noteBatch, noteFlights, noteBatchRows)
 	return s, nil
 }
 
 // Close waits for the statements in flight and closes every connection.
 func (s *Store) Close() {
 	s.insert.wait()
+	s.note.wait()
 	s.pool.Close()
 }
 

@@ -5,7 +5,7 @@ func statements() []string {
 	return []string{
 		insertSQL, insertKeyedSQL,
 		claimSQL, claimNextSQL, waitSQL, grantedSQL, releaseUnknownSQL,
-		recordSQL, recordedSQL,
+		recordSQL, recordedSQL, noteSQL,
 		registerSQL, renewSQL, deregisterSQL, removeHolderSQL, consumersSQL, leadSQL, resignSQL,
 		lookSQL, dueSQL, outboxSQL, announcedSQL, unannouncedSQL, oldestSQL, readyFromSQL, liveBandsSQL,
 		headsOfSQL, headsSQL, mendGroupsSQL,

@@ -27,6 +27,9 @@ func recordTests() []test {
 		{"handed back jobs are released and keep their attempt", recordHandedBack},
 		{"the history of errors", recordErrors},
 		{"metadata merges and output is kept", recordMetadata},
+		{"a note is in the row while the job runs", noteRunning},
+		{"only the lease's holder notes", noteFence},
+		{"notes of many at once", noteRace},
 		{"a transaction decides", recordTx},
 		{"return without a registration", recordReturn},
 	}
