@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/warrenq/warren"
+	"github.com/warrenq/warren/internal/lifecycle"
 	"github.com/warrenq/warren/internal/sdnotify"
 	"github.com/warrenq/warren/internal/worker"
 )
@@ -30,6 +31,11 @@ type ConsumerOptions struct {
 	Profiles bool
 	// Systemd is told how the consumer is doing.
 	Systemd sdnotify.Notifier
+	// Observer is told what happens too; nil = nobody.
+	Observer warren.Observer
+	// Publishing makes parts that publish over the consumer's client: they begin after it and end
+	// before it. nil = none.
+	Publishing func(client *warren.Client) []lifecycle.Part
 }
 
 // Consume runs jobs until ctx ends or a limit of o is reached.

@@ -56,6 +56,9 @@ func (w *watch) Observe(ctx context.Context, e warren.Event) {
 		w.metrics.Observe(ctx, e)
 	}
 	w.notices.Observe(ctx, e)
+	if w.opts.Observer != nil {
+		w.opts.Observer.Observe(ctx, e)
+	}
 }
 
 // run runs the consumer with its watchers around it: they start first and stop last, so that a probe
@@ -83,20 +86,26 @@ func (w *watch) run(ctx context.Context, consumer *warren.Consumer) error {
 			return systemd.Run(ctx, consumer.Alive, w.app.Log)
 		}})
 	}
+	var publishing []lifecycle.Part
+	if w.opts.Publishing != nil {
+		publishing = w.opts.Publishing(consumer.Client())
+	}
 	return w.around(ctx, parts, func(ctx context.Context) error {
 		defer stopping()
 		return consumer.Run(ctx)
-	})
+	}, publishing...)
 }
 
-// around does what fn does while the notices and the parts run, and returns fn's own error.
-func (w *watch) around(ctx context.Context, parts []lifecycle.Part, fn func(ctx context.Context) error) error {
+// around does what fn does while the notices and the parts run, and returns fn's own error. Parts
+// after it start later and stop earlier.
+func (w *watch) around(ctx context.Context, parts []lifecycle.Part, fn func(ctx context.Context) error, after ...lifecycle.Part) error {
 	parts = append([]lifecycle.Part{{Name: "notices", Run: w.notices.Run}}, parts...)
 	var failed error
-	err := lifecycle.Run(ctx, append(parts, lifecycle.Part{Name: "work", Run: func(ctx context.Context) error {
+	parts = append(parts, lifecycle.Part{Name: "work", Run: func(ctx context.Context) error {
 		failed = fn(ctx)
 		return nil
-	}})...)
+	}})
+	err := lifecycle.Run(ctx, append(parts, after...)...)
 	if failed != nil {
 		return failed
 	}
