@@ -321,7 +321,7 @@ func (c *Client) announce(inserted []jobstore.Inserted) {
 func published(inserted []jobstore.Inserted) []Published {
 	out := make([]Published, len(inserted))
 	for i, in := range inserted {
-		out[i] = Published{ID: in.ID, State: in.State, Existing: in.Existing}
+		out[i] = Published{ID: in.ID, State: in.State, Queue: in.Queue, Priority: in.Priority, Existing: in.Existing}
 	}
 	return out
 }

@@ -36,10 +36,10 @@ func (c *Client) CheckEdit(o EditOpts) (jobstore.Edit, error) {
 func (r *rules) edit(o EditOpts) (jobstore.Edit, error) {
 	e := jobstore.Edit{Priority: o.Priority, AvailableAt: o.At, Delay: o.Delay, Timeout: o.Timeout, Tags: o.Tags}
 	if o.Priority != nil && !slices.Contains(r.priorities, *o.Priority) {
-		return e, fmt.Errorf("priority %d is not configured (%s)", *o.Priority, joinInts(r.priorities))
+		return e, r.notConfigured(*o.Priority)
 	}
 	if o.Delay != nil && !o.At.IsZero() {
-		return e, errors.New("both a delay and a time are given; use one")
+		return e, inField("delay", errors.New("both a delay and a time are given; use one"))
 	}
 	var err error
 	if o.Args != nil {
@@ -47,7 +47,7 @@ func (r *rules) edit(o EditOpts) (jobstore.Edit, error) {
 			err = argcheck.Check(e.Args, r.maxArgs)
 		}
 		if err != nil {
-			return e, fmt.Errorf("args: %w", err)
+			return e, inField("args", fmt.Errorf("args: %w", err))
 		}
 	}
 	if o.Metadata != nil {
@@ -55,7 +55,7 @@ func (r *rules) edit(o EditOpts) (jobstore.Edit, error) {
 			err = argcheck.Check(e.Metadata, maxMetadata)
 		}
 		if err != nil {
-			return e, fmt.Errorf("metadata: %w", err)
+			return e, inField("metadata", fmt.Errorf("metadata: %w", err))
 		}
 	}
 	// The rest keeps to the rules of a job that has nothing else to it.

@@ -41,6 +41,9 @@ type PublishOpts struct {
 type Published struct {
 	ID    jobstore.ID
 	State jobstore.State // READY, SCHEDULED or REDUNDANT
+	// Queue and Priority are those that the job got, defaults applied.
+	Queue    string
+	Priority int
 	// Existing is the job that holds the unique key when State is REDUNDANT.
 	Existing jobstore.ID
 }
@@ -75,14 +78,14 @@ func (e invalidJobError) Unwrap() error        { return e.error }
 // errors name the value and what would be right.
 func (r *rules) newJob(kind string, args any, o PublishOpts) (jobstore.NewJob, error) {
 	if err := checkKind(kind); err != nil {
-		return jobstore.NewJob{}, err
+		return jobstore.NewJob{}, inField("kind", err)
 	}
 	raw, err := encode(args)
-	if err != nil {
-		return jobstore.NewJob{}, fmt.Errorf("args of kind %s: %w", kind, err)
+	if err == nil {
+		err = argcheck.Check(raw, r.maxArgs)
 	}
-	if err := argcheck.Check(raw, r.maxArgs); err != nil {
-		return jobstore.NewJob{}, fmt.Errorf("args of kind %s: %w", kind, err)
+	if err != nil {
+		return jobstore.NewJob{}, inField("args", fmt.Errorf("args of kind %s: %w", kind, err))
 	}
 	k := r.registry.opts(kind)
 	job := jobstore.NewJob{
@@ -100,11 +103,11 @@ func (r *rules) newJob(kind string, args any, o PublishOpts) (jobstore.NewJob, e
 		return jobstore.NewJob{}, err
 	}
 	if o.Metadata != nil {
-		if job.Metadata, err = encode(o.Metadata); err != nil {
-			return jobstore.NewJob{}, fmt.Errorf("metadata: %w", err)
+		if job.Metadata, err = encode(o.Metadata); err == nil {
+			err = argcheck.Check(job.Metadata, maxMetadata)
 		}
-		if err := argcheck.Check(job.Metadata, maxMetadata); err != nil {
-			return jobstore.NewJob{}, fmt.Errorf("metadata: %w", err)
+		if err != nil {
+			return jobstore.NewJob{}, inField("metadata", fmt.Errorf("metadata: %w", err))
 		}
 	}
 	return job, checkJob(&job)
@@ -119,62 +122,69 @@ func (r *rules) priority(asked *int, k KindOpts) (int, error) {
 		p = k.Priority
 	}
 	if !slices.Contains(r.priorities, p) {
-		return 0, fmt.Errorf("priority %d is not configured (%s)", p, joinInts(r.priorities))
+		return 0, r.notConfigured(p)
 	}
 	return p, nil
 }
 
+func (r *rules) notConfigured(priority int) error {
+	return inField("priority", fmt.Errorf("priority %d is not configured (%s)", priority, joinInts(r.priorities)))
+}
+
 func checkJob(j *jobstore.NewJob) error {
 	var errs []error
-	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	errs = append(errs, checkQueue(j.Queue), checkLabel("serial group", j.SerialGroup), checkLabel("identifier", j.Identifier))
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, inField(field, fmt.Errorf(format, args...)))
+	}
+	errs = append(errs, inField("queue", checkQueue(j.Queue)),
+		inField("serial_group", checkLabel("serial group", j.SerialGroup)), inField("identifier", checkLabel("identifier", j.Identifier)))
 	switch j.Mode {
 	case jobstore.Normal:
 	case jobstore.Unique:
 		if j.Identifier == "" {
-			bad("mode unique needs an identifier: it says what must not exist twice")
+			bad("identifier", "mode unique needs an identifier: it says what must not exist twice")
 		}
 	case jobstore.Recurring:
 		if j.Identifier == "" {
-			bad("mode recurring needs an identifier: it names the series")
+			bad("identifier", "mode recurring needs an identifier: it names the series")
 		}
 		if j.Every <= 0 {
-			bad("mode recurring needs every, the time from the end of one job to the start of the next")
+			bad("every", "mode recurring needs every, the time from the end of one job to the start of the next")
 		}
 	default:
-		bad("mode %q is not one of normal, unique, recurring", j.Mode)
+		bad("mode", "mode %q is not one of normal, unique, recurring", j.Mode)
 	}
 	if j.Every != 0 && j.Mode != jobstore.Recurring {
-		bad("every %s needs mode recurring", j.Every)
+		bad("every", "every %s needs mode recurring", j.Every)
 	}
 	if j.UniqueFor != 0 && j.Mode != jobstore.Unique {
-		bad("unique-for needs mode unique")
+		bad("unique_for", "unique-for needs mode unique")
 	}
 	if j.Coalesce != nil && j.SerialGroup == "" {
-		bad("coalesce %d needs a serial group: it absorbs jobs of its group", *j.Coalesce)
+		bad("coalesce", "coalesce %d needs a serial group: it absorbs jobs of its group", *j.Coalesce)
 	}
 	if j.Delay < 0 {
-		bad("delay %s is negative; leave it out to run at once", j.Delay)
+		bad("delay", "delay %s is negative; leave it out to run at once", j.Delay)
 	}
 	if j.Delay > 0 && !j.AvailableAt.IsZero() {
-		bad("both a delay (%s) and a time (%s) are given; use one", j.Delay, j.AvailableAt.Format(time.RFC3339))
+		bad("delay", "both a delay (%s) and a time (%s) are given; use one", j.Delay, j.AvailableAt.Format(time.RFC3339))
 	}
 	if y := j.AvailableAt.Year(); !j.AvailableAt.IsZero() && (y < 1970 || y > 9999) {
-		bad("time %s is outside of the years 1970 to 9999", j.AvailableAt.Format(time.RFC3339))
+		bad("available_at", "time %s is outside of the years 1970 to 9999", j.AvailableAt.Format(time.RFC3339))
 	}
 	if j.Timeout < 0 {
-		bad("timeout %s is negative; leave it out for none", j.Timeout)
+		bad("timeout", "timeout %s is negative; leave it out for none", j.Timeout)
 	}
 	if j.MaxAttempts > 32767 {
-		bad("max attempts %d is more than 32767; 0 means no limit", j.MaxAttempts)
+		bad("max_attempts", "max attempts %d is more than 32767; 0 means no limit", j.MaxAttempts)
 	}
 	if len(j.Tags) > maxTags {
-		bad("%d tags are more than %d", len(j.Tags), maxTags)
+		bad("tags", "%d tags are more than %d", len(j.Tags), maxTags)
 	}
 	for _, tag := range j.Tags {
-		errs = append(errs, checkLabel("tag", tag))
+		errs = append(errs, inField("tags", checkLabel("tag", tag)))
 		if tag == "" {
-			bad("a tag is empty")
+			bad("tags", "a tag is empty")
 		}
 	}
 	return errors.Join(errs...)

@@ -165,6 +165,14 @@ func (e *Env) publishOpts(cmd *cobra.Command, f *publishFlags) (json.RawMessage,
 	return args, o, err
 }
 
+// unlimited translates "0 = no limit" of the command line.
+func unlimited(n *int) int {
+	if *n == 0 {
+		return warren.Unlimited
+	}
+	return *n
+}
+
 func (e *Env) readArgs(f *publishFlags) (json.RawMessage, error) {
 	switch f.argsFile {
 	case "":
@@ -289,7 +297,7 @@ func importLines(ctx context.Context, client *warren.Client, in io.Reader, bulk 
 		if len(line) == 0 {
 			continue
 		}
-		item, err := parseJobLine(line)
+		item, err := warren.ParseItem(line)
 		if err != nil {
 			return total, fmt.Errorf("line %d: %w", number, err)
 		}

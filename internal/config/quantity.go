@@ -9,43 +9,14 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/warrenq/warren"
 )
 
 const day = 24 * time.Hour
 
-var days = regexp.MustCompile(`^([0-9]+(?:\.[0-9]+)?)d`)
-
-// ParseDuration reads what people write: Go's syntax (30s, 1h30m, 500ms) with days in front of it
-// or alone (14d, 1d12h). Negative durations are refused.
-func ParseDuration(s string) (time.Duration, error) {
-	bad := fmt.Errorf("%q is not a duration; write one such as 500ms, 30s, 1h30m or 14d", s)
-	rest := strings.TrimSpace(s)
-	var total time.Duration
-	if m := days.FindStringSubmatch(rest); m != nil {
-		n, err := strconv.ParseFloat(m[1], 64)
-		if err != nil || n*float64(day) >= math.MaxInt64 {
-			return 0, fmt.Errorf("duration %q is longer than 292 years", s)
-		}
-		total = time.Duration(math.Round(n * float64(day)))
-		if rest = rest[len(m[0]):]; rest == "" {
-			return total, nil
-		}
-	}
-	if strings.HasPrefix(rest, "-") && total == 0 {
-		return 0, fmt.Errorf("duration %q is negative", s)
-	}
-	if strings.HasPrefix(rest, "+") || strings.HasPrefix(rest, "-") {
-		return 0, bad
-	}
-	d, err := time.ParseDuration(rest)
-	if err != nil {
-		return 0, bad
-	}
-	if total+d < total {
-		return 0, fmt.Errorf("duration %q is longer than 292 years", s)
-	}
-	return total + d, nil
-}
+// ParseDuration reads a duration as everywhere else: warren.ParseDuration.
+func ParseDuration(s string) (time.Duration, error) { return warren.ParseDuration(s) }
 
 // FormatDuration writes d as ParseDuration reads it, as short as it goes: 14d, 1h30m, 25s.
 func FormatDuration(d time.Duration) string {
