@@ -3,9 +3,7 @@ package warren_test
 import (
 	"context"
 	"errors"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -79,17 +77,19 @@ func TestWaitingWithAnIdentifierKeepsTheJob(t *testing.T) {
 // BROKER_FAILED, written by hand, is due at its available_at and not before.
 func TestBrokerFailedKeepsTheDelay(t *testing.T) {
 	t.Parallel()
-	store := newStore(t)
-	r := handle(func(context.Context, *warren.Job[mail]) error { return nil })
-	c := consumerOf(t, warren.ConsumerConfig{Store: store, Registry: r})
-	late := publish(t, c.Client(), "", warren.PublishOpts{Delay: time.Hour})
-	soon := publish(t, c.Client(), "", warren.PublishOpts{Delay: time.Hour})
-	exec(t, store, "UPDATE warren.jobs SET state = 'BROKER_FAILED' WHERE id = $1", late)
-	exec(t, store, "UPDATE warren.jobs SET state = 'BROKER_FAILED', available_at = now() WHERE id = $1", soon)
-	awaitState(t, store, soon, jobstore.Finished)
-	if job, err := store.Get(t.Context(), late); err != nil || job.LeaseNo != 0 {
-		t.Errorf("a BROKER_FAILED job ran before it was due: lease %d (%v)", job.LeaseNo, err)
-	}
+	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
+		t.Helper()
+		r := handle(func(context.Context, *warren.Job[mail]) error { return nil })
+		c := consumerOf(t, warren.ConsumerConfig{Store: store, Broker: b, Registry: r})
+		late := publish(t, c.Client(), "", warren.PublishOpts{Delay: time.Hour})
+		soon := publish(t, c.Client(), "", warren.PublishOpts{Delay: time.Hour})
+		exec(t, store, "UPDATE warren.jobs SET state = 'BROKER_FAILED' WHERE id = $1", late)
+		exec(t, store, "UPDATE warren.jobs SET state = 'BROKER_FAILED', available_at = now() WHERE id = $1", soon)
+		awaitState(t, store, soon, jobstore.Finished)
+		if job, err := store.Get(t.Context(), late); err != nil || job.LeaseNo != 0 || job.State != jobstore.BrokerFailed {
+			t.Errorf("a BROKER_FAILED job that is not due is %s with lease %d (%v)", job.State, job.LeaseNo, err)
+		}
+	})
 }
 
 // A thousand postponed rows, better in priority and older, delay a due one by nothing.
@@ -144,209 +144,59 @@ func TestDelaysMakeNoQueues(t *testing.T) {
 // One bad row, kind or text does not stop the others.
 func TestNothingBadAbortsThePass(t *testing.T) {
 	t.Parallel()
-	store := newStore(t)
-	r := handle(func(_ context.Context, job *warren.Job[mail]) error {
-		switch job.Args.To {
-		case "bad text":
-			return errors.New("caf\xe9 \x00 \xff")
-		case "panic":
-			panic("\xff\x00")
+	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
+		t.Helper()
+		r := handle(func(_ context.Context, job *warren.Job[mail]) error {
+			switch job.Args.To {
+			case "bad text":
+				return errors.New("caf\xe9 \x00 \xff")
+			case "panic":
+				panic("\xff\x00")
+			}
+			return nil
+		})
+		c := consumerOf(t, warren.ConsumerConfig{Store: store, Broker: b, Registry: r, Concurrency: 1})
+		badText := publish(t, c.Client(), "bad text")
+		panics := publish(t, c.Client(), "panic")
+		badArgs, err := c.Client().PublishRaw(t.Context(), "mail", []int{1})
+		if err != nil {
+			t.Fatal(err)
 		}
-		return nil
+		unheard, err := c.Client().PublishRaw(t.Context(), "unheard.of", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		good := publish(t, c.Client(), "good")
+		awaitState(t, store, good, jobstore.Finished)
+		if job := awaitState(t, store, badText, jobstore.TemporarilyFailed); !strings.HasPrefix(job.Error, "caf") || strings.ContainsRune(job.Error, 0) {
+			t.Errorf("error text %q", job.Error)
+		}
+		awaitState(t, store, panics, jobstore.TemporarilyFailed)
+		awaitState(t, store, badArgs.ID, jobstore.PermanentlyFailed)
+		if job := awaitState(t, store, unheard.ID, jobstore.Ready); job.Attempts != 0 {
+			t.Errorf("a job of an unknown kind has %d attempts", job.Attempts)
+		}
 	})
-	client, err := warren.NewClient(warren.ClientConfig{Store: store})
-	if err != nil {
-		t.Fatal(err)
-	}
-	badText := publish(t, client, "bad text")
-	panics := publish(t, client, "panic")
-	badArgs, err := client.PublishRaw(t.Context(), "mail", []int{1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := client.PublishRaw(t.Context(), "unheard.of", nil); err != nil {
-		t.Fatal(err)
-	}
-	good := publish(t, client, "good")
-	exampleRun(store, r)
-	if job := awaitState(t, store, badText, jobstore.TemporarilyFailed); !strings.HasPrefix(job.Error, "caf") || strings.ContainsRune(job.Error, 0) {
-		t.Errorf("error text %q", job.Error)
-	}
-	awaitState(t, store, panics, jobstore.TemporarilyFailed)
-	awaitState(t, store, badArgs.ID, jobstore.PermanentlyFailed)
-	awaitState(t, store, good, jobstore.Finished)
 }
 
 // The database's clock decides, whatever its time zone and whoever's.
 func TestTimeZonesShiftNothing(t *testing.T) {
 	t.Parallel()
-	store := newStore(t)
-	exec(t, store, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = ''Pacific/Kiritimati''', current_database()); END $$`)
-	var at time.Time
-	r := handle(func(context.Context, *warren.Job[mail]) error { at = time.Now(); return nil })
-	c := consumerOf(t, warren.ConsumerConfig{Store: store, Registry: r})
-	tokyo := time.FixedZone("Tokyo", 9*3600)
-	due := time.Now().Add(1500 * time.Millisecond).In(tokyo)
-	id := publish(t, c.Client(), "", warren.PublishOpts{At: due})
-	job := awaitState(t, store, id, jobstore.Finished)
-	if early := due.Sub(at); early > 10*time.Millisecond {
-		t.Errorf("started %s too early", early)
-	}
-	if !job.AvailableAt.Equal(due.Truncate(time.Microsecond)) {
-		t.Errorf("available at %s, want %s", job.AvailableAt, due)
-	}
-}
-
-// A predecessor that backs off or is not yet due blocks its group; one that failed for good does not.
-func TestSerialGroupWaitsForItsPredecessor(t *testing.T) {
-	t.Parallel()
 	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
 		t.Helper()
-		var mu sync.Mutex
-		var order []string
-		r := handle(func(_ context.Context, job *warren.Job[mail]) error {
-			mu.Lock()
-			defer mu.Unlock()
-			order = append(order, job.Args.To)
-			switch {
-			case job.Args.To == "retries" && job.Attempts == 1:
-				return warren.RetryAfter(200*time.Millisecond, errors.New("again"))
-			case job.Args.To == "fails":
-				return warren.Permanent(errors.New("no"))
-			}
-			return nil
-		})
+		exec(t, store, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET timezone = ''Pacific/Kiritimati''', current_database()); END $$`)
+		began := make(chan time.Time, 1)
+		r := handle(func(context.Context, *warren.Job[mail]) error { began <- time.Now(); return nil })
 		c := consumerOf(t, warren.ConsumerConfig{Store: store, Broker: b, Registry: r})
-		group := warren.PublishOpts{SerialGroup: "g"}
-		later := group
-		later.Delay = 200 * time.Millisecond
-		publish(t, c.Client(), "later", later)
-		publish(t, c.Client(), "retries", group)
-		publish(t, c.Client(), "fails", group)
-		last := publish(t, c.Client(), "last", group)
-		awaitState(t, store, last, jobstore.Finished)
-		if want := []string{"later", "retries", "retries", "fails", "last"}; !slices.Equal(order, want) {
-			t.Errorf("ran %v, want %v", order, want)
+		tokyo := time.FixedZone("Tokyo", 9*3600)
+		due := time.Now().Add(1500 * time.Millisecond).In(tokyo)
+		id := publish(t, c.Client(), "", warren.PublishOpts{At: due})
+		job := awaitState(t, store, id, jobstore.Finished)
+		if early := due.Sub(<-began); early > 10*time.Millisecond {
+			t.Errorf("started %s too early", early)
+		}
+		if !job.AvailableAt.Equal(due.Truncate(time.Microsecond)) {
+			t.Errorf("available at %s, want %s", job.AvailableAt, due)
 		}
 	})
-}
-
-// With SkipOnRetry a member that backs off lets the others pass.
-func TestSerialGroupMaySkipARetry(t *testing.T) {
-	t.Parallel()
-	store := newStore(t)
-	r := handle(func(_ context.Context, job *warren.Job[mail]) error {
-		if job.Args.To == "retries" {
-			return warren.RetryAfter(time.Hour, errors.New("much later"))
-		}
-		return nil
-	}, warren.KindOpts{SkipOnRetry: true})
-	c := consumerOf(t, warren.ConsumerConfig{Store: store, Registry: r})
-	group := warren.PublishOpts{SerialGroup: "g"}
-	publish(t, c.Client(), "retries", group)
-	awaitState(t, store, publish(t, c.Client(), "passes", group), jobstore.Finished)
-}
-
-// A job that starts makes the not-yet-started ones of its group with a threshold at least as high
-// redundant, and leaves the others.
-func TestCoalesce(t *testing.T) {
-	t.Parallel()
-	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
-		t.Helper()
-		client, err := warren.NewClient(warren.ClientConfig{Store: store})
-		if err != nil {
-			t.Fatal(err)
-		}
-		from := func(n int64) warren.PublishOpts {
-			return warren.PublishOpts{SerialGroup: "recount", Coalesce: new(n)}
-		}
-		runs100 := publish(t, client, "from 100", from(100))
-		gone150 := publish(t, client, "from 150", from(150))
-		runs50 := publish(t, client, "from 50", from(50))
-		gone100 := publish(t, client, "from 100 again", from(100))
-		plain := publish(t, client, "no threshold", warren.PublishOpts{SerialGroup: "recount"})
-		consumerOf(t, warren.ConsumerConfig{Store: store, Broker: b, Registry: handle(func(context.Context, *warren.Job[mail]) error { return nil })})
-		for id, want := range map[jobstore.ID]jobstore.State{
-			runs100: jobstore.Finished, gone150: jobstore.Redundant, runs50: jobstore.Finished,
-			gone100: jobstore.Redundant, plain: jobstore.Finished,
-		} {
-			awaitState(t, store, id, want)
-		}
-	})
-}
-
-// Unfinished tells which identifiers are not done; a permanent failure counts as not done.
-func TestUnfinished(t *testing.T) {
-	t.Parallel()
-	store := newStore(t)
-	r := handle(func(_ context.Context, job *warren.Job[mail]) error {
-		if job.Args.To == "fails" {
-			return warren.Permanent(errors.New("no"))
-		}
-		return nil
-	})
-	client, err := warren.NewClient(warren.ClientConfig{Store: store, Registry: r})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, to := range []string{"good", "fails", "later"} {
-		o := warren.PublishOpts{Identifier: to}
-		if to == "later" {
-			o.Delay = time.Hour
-		}
-		publish(t, client, to, o)
-	}
-	exampleRun(store, r)
-	got, err := client.Unfinished(t.Context(), "good", "fails", "later", "unheard of")
-	slices.Sort(got)
-	if want := []string{"fails", "later"}; err != nil || !slices.Equal(got, want) {
-		t.Errorf("unfinished %v (%v), want %v", got, err, want)
-	}
-}
-
-// Four consumers work off one serial group about as fast as one alone.
-func TestFourConsumersOnOneGroupAreNotSlower(t *testing.T) {
-	t.Parallel()
-	one, four := groupOf200(t, 1), groupOf200(t, 4)
-	ratio := four.Seconds() / one.Seconds()
-	t.Logf("one consumer %s, four %s: ratio %.2f", one, four, ratio)
-	// The goal is 1.3 on a quiet machine; on one that runs other tests the figures jump.
-	if ratio > 3 {
-		t.Errorf("four consumers took %.2f times as long as one", ratio)
-	}
-}
-
-// groupOf200 returns how long so many consumers need for 200 jobs of one serial group.
-func groupOf200(t *testing.T, consumers int) time.Duration {
-	t.Helper()
-	store, b := newStore(t), newBroker(t)
-	var left atomic.Int32
-	left.Store(200)
-	done := make(chan struct{})
-	r := handle(func(context.Context, *warren.Job[mail]) error {
-		if left.Add(-1) == 0 {
-			close(done)
-		}
-		return nil
-	})
-	var client *warren.Client
-	for range consumers {
-		c := consumerOf(t, warren.ConsumerConfig{Store: store, Broker: again(t, b), Registry: r})
-		await(t, "the consumer to be ready", func() bool { return c.Ready(t.Context()) == nil })
-		client = c.Client()
-	}
-	items := make([]warren.Item, 200)
-	for i := range items {
-		items[i] = warren.Item{Args: mail{}, Opts: warren.PublishOpts{SerialGroup: "g"}}
-	}
-	began := time.Now()
-	if _, err := client.PublishMany(t.Context(), items); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-done:
-	case <-time.After(patience):
-		t.Fatalf("%d of 200 jobs are left", left.Load())
-	}
-	return time.Since(began)
 }

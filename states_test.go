@@ -3,10 +3,6 @@ package warren_test
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,157 +40,44 @@ func exec(t *testing.T, store *postgres.Store, sql string, args ...any) {
 	}
 }
 
-// An operator's UPDATE makes a job run again, from any final state.
-func TestBackToBrokerFromEveryFinalState(t *testing.T) {
+// An operator's UPDATE makes a job run again, now and from the beginning, whatever state it was in.
+func TestBackToBroker(t *testing.T) {
 	t.Parallel()
 	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
 		t.Helper()
-		var r warren.Registry
-		warren.RegisterFunc(&r, func(context.Context, *warren.Job[mail]) error { return nil })
-		c := consumerOf(t, warren.ConsumerConfig{Store: store, Broker: b, Registry: &r})
+		r := handle(func(context.Context, *warren.Job[mail]) error { return nil })
+		client, err := warren.NewClient(warren.ClientConfig{Store: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sent := map[jobstore.ID]jobstore.State{}
 		for _, state := range jobstore.States() {
-			if !state.Final() {
-				continue
+			if state == jobstore.Processing {
+				continue // refused: TestMovesByHand
 			}
-			p, err := c.Client().Publish(t.Context(), mail{}, warren.PublishOpts{Delay: time.Hour})
-			if err != nil {
-				t.Fatal(err)
+			id := publish(t, client, "", warren.PublishOpts{Delay: time.Hour})
+			exec(t, store, "UPDATE warren.jobs SET state = $2, attempts = 7, crashes = 2 WHERE id = $1", id, string(state))
+			if job := awaitState(t, store, id, state); (job.FinishedAt != nil) != state.Final() {
+				t.Errorf("%s by hand: finished_at is %v", state, job.FinishedAt)
 			}
-			exec(t, store, "UPDATE warren.jobs SET state = $2 WHERE id = $1", p.ID, string(state))
-			job := awaitState(t, store, p.ID, state)
-			if job.FinishedAt == nil {
-				t.Errorf("%s by hand: finished_at is not set", state)
+			sent[id] = state
+		}
+		for id, state := range sent {
+			exec(t, store, "UPDATE warren.jobs SET state = 'BACK_TO_BROKER' WHERE id = $1", id)
+			job := awaitState(t, store, id, jobstore.BackToBroker)
+			if state == jobstore.BackToBroker {
+				continue // it had nothing to begin anew
 			}
-			exec(t, store, "UPDATE warren.jobs SET state = 'BACK_TO_BROKER' WHERE id = $1", p.ID)
-			await(t, fmt.Sprintf("job %d to run again after %s", p.ID, state), func() bool {
-				job, err := store.Get(t.Context(), p.ID)
-				return err == nil && job.State == jobstore.Finished && job.LeaseNo == 1 && job.Attempts == 1
-			})
-		}
-	})
-}
-
-// In a serial group order is (priority, id) and one runs at a time, over any number of consumers.
-func TestSerialGroupOrder(t *testing.T) {
-	t.Parallel()
-	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
-		t.Helper()
-		var mu sync.Mutex
-		var order []string
-		var running atomic.Int32
-		var r warren.Registry
-		warren.RegisterFunc(&r, func(_ context.Context, job *warren.Job[mail]) error {
-			if running.Add(1) != 1 {
-				t.Error("two members of one group run at a time")
+			if job.FinishedAt != nil || job.Attempts != 0 || job.Crashes != 0 || job.AvailableAt.After(job.CreatedAt.Add(time.Minute)) {
+				t.Errorf("%s sent back is %+v", state, job)
 			}
-			defer running.Add(-1)
-			mu.Lock()
-			defer mu.Unlock()
-			order = append(order, job.Args.To)
-			return nil
-		})
-		client, err := warren.NewClient(warren.ClientConfig{Store: store, Priorities: []int{1, 2}})
-		if err != nil {
-			t.Fatal(err)
 		}
-		var items []warren.Item
-		for _, m := range []string{"a1", "b1", "c2", "d1", "e1", "f2", "g1"} {
-			items = append(items, warren.Item{Args: mail{To: m[:1]}, Opts: warren.PublishOpts{
-				SerialGroup: "g", Priority: new(int(m[1] - '0')),
-			}})
-		}
-		if _, err := client.PublishMany(t.Context(), items); err != nil {
-			t.Fatal(err)
-		}
-		for i := range 4 {
-			var own broker.Broker
-			if i == 0 { // one Broker value belongs to one consumer
-				own = b
-			} else if b != nil {
-				own = again(t, b)
+		consumerOf(t, warren.ConsumerConfig{Store: store, Broker: b, Registry: r})
+		for id, state := range sent {
+			if job := awaitState(t, store, id, jobstore.Finished); job.LeaseNo != 1 || job.Attempts < 1 {
+				t.Errorf("%s sent back ran with lease %d, attempt %d", state, job.LeaseNo, job.Attempts)
 			}
-			consumerOf(t, warren.ConsumerConfig{Store: store, Broker: own, Registry: &r, Priorities: []int{1, 2}})
 		}
-		await(t, "the group to finish", func() bool {
-			s, err := store.Stats(t.Context())
-			return err == nil && s.Total[jobstore.Finished] == 7
-		})
-		if want := []string{"a", "b", "d", "e", "g", "c", "f"}; !slices.Equal(order, want) {
-			t.Errorf("ran in the order %v, want %v", order, want)
-		}
-	})
-}
-
-// Racing publishers of a unique job: exactly one runs, and again one after it has ended.
-func TestUniqueUnderARace(t *testing.T) {
-	t.Parallel()
-	store := newStore(t)
-	var runs atomic.Int32
-	var r warren.Registry
-	warren.RegisterFunc(&r, func(context.Context, *warren.Job[mail]) error { runs.Add(1); return nil })
-	client, err := warren.NewClient(warren.ClientConfig{Store: store})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for round := range int32(2) {
-		var wg sync.WaitGroup
-		for range 8 {
-			wg.Go(func() {
-				_, err := client.Publish(t.Context(), mail{}, warren.PublishOpts{Mode: jobstore.Unique, Identifier: "only"})
-				if err != nil {
-					t.Error(err)
-				}
-			})
-		}
-		wg.Wait()
-		c, err := warren.NewConsumer(warren.ConsumerConfig{Store: store, Registry: &r, UntilEmpty: true})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Run(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		if got := runs.Load(); got != round+1 {
-			t.Fatalf("round %d: %d runs in all, want %d", round, got, round+1)
-		}
-	}
-}
-
-// A recurring job goes on after failures and an operator's hand, never two at a time, and ends when
-// it is cancelled.
-func TestRecurringNeverStops(t *testing.T) {
-	t.Parallel()
-	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
-		t.Helper()
-		var runs, running atomic.Int32
-		var r warren.Registry
-		warren.RegisterFunc(&r, func(context.Context, *warren.Job[mail]) error {
-			if running.Add(1) != 1 {
-				t.Error("two turns of a recurring job run at a time")
-			}
-			defer running.Add(-1)
-			if n := runs.Add(1); n%2 == 0 {
-				return warren.Permanent(errors.New("this turn fails"))
-			}
-			return nil
-		})
-		c := consumerOf(t, warren.ConsumerConfig{Store: store, Broker: b, Registry: &r})
-		_, err := c.Client().Publish(t.Context(), mail{}, warren.PublishOpts{
-			Mode: jobstore.Recurring, Identifier: "tick", Every: 200 * time.Millisecond,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		await(t, "six turns", func() bool { return runs.Load() >= 6 })
-		exec(t, store, "UPDATE warren.jobs SET state = 'CANCELLED' WHERE identifier = 'tick' AND state IN ('SCHEDULED', 'READY')")
-		await(t, "the series to end", func() bool {
-			s, err := store.Stats(t.Context())
-			live := s.Total[jobstore.Ready] + s.Total[jobstore.Scheduled] + s.Total[jobstore.Processing]
-			if err == nil && live > 0 { // a turn that just ran has left a successor
-				exec(t, store, "UPDATE warren.jobs SET state = 'CANCELLED' WHERE identifier = 'tick' AND state IN ('SCHEDULED', 'READY')")
-			}
-			return err == nil && live == 0
-		})
 	})
 }
 
