@@ -2,8 +2,8 @@ package postgres_test
 
 import (
 	"context"
-	"net/url"
-	"strings"
+	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -45,37 +45,18 @@ func migrate(tb testing.TB, s *postgres.Store) {
 	}
 }
 
-// clones returns a maker of stores whose databases are copies of one that was migrated once.
-func clones(t *testing.T) func(tb testing.TB) (*postgres.Store, string) {
-	t.Helper()
-	template := testenv.Postgres(t)
-	s, err := postgres.Open(t.Context(), template, postgres.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	migrate(t, s)
-	s.Close()
-	u, err := url.Parse(template)
-	if err != nil {
-		t.Fatal(err)
-	}
-	from := strings.TrimPrefix(u.Path, "/")
-	u.Path = "/postgres"
-	admin := u.String()
-	return func(tb testing.TB) (*postgres.Store, string) {
+// schemas returns a maker of migrated stores, each in a schema of its own of one database. That costs a
+// third of a database each.
+func schemas(tb testing.TB, dsn string, c postgres.Config) func(tb testing.TB) *postgres.Store {
+	tb.Helper()
+	var n atomic.Int32
+	return func(tb testing.TB) *postgres.Store {
 		tb.Helper()
-		empty, err := url.Parse(testenv.Postgres(tb)) // its name is free, and it is dropped at the end
-		if err != nil {
-			tb.Fatal(err)
-		}
-		name := pgx.Identifier{strings.TrimPrefix(empty.Path, "/")}.Sanitize()
-		conn := connect(tb, admin)
-		exec(tb, conn, "DROP DATABASE "+name)
-		exec(tb, conn, "CREATE DATABASE "+name+" TEMPLATE "+pgx.Identifier{from}.Sanitize())
-		if err := conn.Close(tb.Context()); err != nil {
-			tb.Fatal(err)
-		}
-		return open(tb, empty.String(), postgres.Config{}), empty.String()
+		own := c
+		own.Schema = fmt.Sprint("contract_", n.Add(1))
+		s := open(tb, dsn, own)
+		migrate(tb, s)
+		return s
 	}
 }
 
@@ -98,23 +79,22 @@ func exec(tb testing.TB, conn *pgx.Conn, sql string, args ...any) {
 
 func TestContract(t *testing.T) {
 	t.Parallel()
-	clone := clones(t)
+	store := schemas(t, testenv.Postgres(t), postgres.Config{})
 	storetest.Run(t, func(t *testing.T) jobstore.Store {
 		t.Helper()
-		s, _ := clone(t)
-		return s
+		return store(t)
 	})
 }
 
-// The contract holds in another schema, through a pooler that hands each transaction to another
-// server connection. LISTEN goes past it.
+// The contract holds through a pooler that hands each transaction to another server connection.
+// LISTEN goes past it.
 func TestContractBehindPooler(t *testing.T) {
 	t.Parallel()
-	clone := clones(t)
+	dsn := testenv.Postgres(t)
+	store := schemas(t, testenv.NewPgBouncer(t, dsn), postgres.Config{DirectURL: dsn})
 	storetest.Run(t, func(t *testing.T) jobstore.Store {
 		t.Helper()
-		_, dsn := clone(t)
-		s := open(t, testenv.NewPgBouncer(t, dsn), postgres.Config{DirectURL: dsn})
+		s := store(t)
 		if !s.Local() {
 			t.Fatal("the pooler was not noticed")
 		}
