@@ -29,7 +29,7 @@ DATABASE_URL names the database, AMQP_URL the broker (unset or "none" = no broke
 		Version: Version(),
 	}
 	addConfigFlags(root)
-	return group(root, publishCmd(env), importCmd(env))
+	return group(root, publishCmd(env), importCmd(env), serveCmd(env))
 }
 
 // announceWait is how long a producer waits for the broker before it leaves the announcing to the

@@ -3,6 +3,7 @@ package cli_test
 import (
 	"context"
 	"errors"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,7 +55,9 @@ func TestScripts(t *testing.T) {
 					env.Setenv("PLAIN_URL", dsn)
 					env.Setenv("CANARY", canary)
 					env.Setenv("AMQP_URL", "none")
-					return nil
+					server, err := url.Parse(dsn)
+					env.Setenv("TAKEN", server.Host) // an address that somebody listens on
+					return err
 				},
 				Cmds:          map[string]func(ts *testscript.TestScript, neg bool, args []string){"sql": sqlCmd(dsn), "exits": exitsCmd},
 				UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",

@@ -47,6 +47,7 @@ func TestComplaintsOfTheFile(t *testing.T) {
 		"max_attempts: -1":       `max_attempts: "-1" is not a whole number from 0`,
 		"max_args: 65MiB":        `max_args: "65MiB" is not from 2 bytes to 64MiB`,
 		"max_args: big":          `max_args: "big" is not a size; write one such as 262144, 256KiB`,
+		"api_token: a b":         `the value (not shown: it is a secret) has spaces`,
 		"drain_timeout: 25":      `drain_timeout: "25" is not a duration; write one such as 500ms, 30s`,
 		"priorities: []":         `priorities: the list is empty; want at least one priority`,
 		"priorities: [10, 10]":   `priorities: 10 is in the list twice; keep one`,

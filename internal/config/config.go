@@ -60,6 +60,9 @@ type Config struct {
 	DrainTimeout time.Duration
 	// QueueType is the type of new broker queues: auto, classic or quorum. Default auto.
 	QueueType string
+	// APIToken must come with every request to the HTTP API, "" for none. An address that others
+	// reach needs one.
+	APIToken Secret
 	// LogFormat is auto, json or console. Default auto: console on a terminal, json elsewhere.
 	LogFormat string
 	// LogLevel is debug, info, warn or error. Default info.

@@ -77,7 +77,8 @@ func TestEveryKeyInAFile(t *testing.T) {
 		Retention: jobstore.Retention{
 			jobstore.Finished: 7 * day, jobstore.PermanentlyFailed: 30 * day, jobstore.Cancelled: 36 * time.Hour, jobstore.Quarantined: time.Hour,
 		},
-		Concurrency: 40, HintSize: 1, DrainTimeout: 90 * time.Second, QueueType: "quorum", LogFormat: "json", LogLevel: "warn", Migrate: "never",
+		Concurrency: 40, HintSize: 1, DrainTimeout: 90 * time.Second, QueueType: "quorum", APIToken: canary, LogFormat: "json", LogLevel: "warn",
+		Migrate: "never",
 	})
 	checkKinds(t, c.Kinds)
 

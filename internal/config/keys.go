@@ -170,9 +170,33 @@ func programKeys() []key {
 			}),
 			show: func(c *Config) string { return FormatDuration(c.DrainTimeout) },
 		},
+		apiTokenKey(),
 		oneOfKey("log_format", func(c *Config) *string { return &c.LogFormat }, "auto", "json", "console"),
 		levelKey(),
 	}
+}
+
+func apiTokenKey() key {
+	return key{
+		name: "api_token", secret: true,
+		set: scalar(func(c *Config, s string) (err error) {
+			c.APIToken, err = CheckAPIToken(s)
+			return err
+		}),
+		show: func(c *Config) string { return c.APIToken.String() },
+	}
+}
+
+// tokenText is what fits into a header as it is.
+var tokenText = regexp.MustCompile(`^[!-~]*$`)
+
+// CheckAPIToken says whether a token can be sent in a header. Line breaks at its end go.
+func CheckAPIToken(s string) (Secret, error) {
+	s = strings.TrimRight(s, "\r\n")
+	if !tokenText.MatchString(s) {
+		return "", errors.New("the value (not shown: it is a secret) has spaces or other than ASCII characters; make one with: openssl rand -hex 32")
+	}
+	return Secret(s), nil
 }
 
 func levelKey() key {

@@ -87,7 +87,7 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, fmt.Errorf("cannot listen; give another address: %w", err)
 	}
 	return &Server{
-		listener: limited(l, maxConns), log: cfg.Log,
+		listener: Limit(l, maxConns), log: cfg.Log,
 		server: &http.Server{
 			Handler: handler(cfg), ReadHeaderTimeout: headerTimeout, ReadTimeout: readTimeout, WriteTimeout: writeTimeout,
 			IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
@@ -127,8 +127,8 @@ func (s *Server) Close() { _ = s.listener.Close() }
 
 func handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, cfg.Alive()) })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { answer(w, cfg.Ready(r.Context())) })
+	mux.Handle("GET /livez", Probe(func(context.Context) error { return cfg.Alive() }))
+	mux.Handle("GET /readyz", Probe(cfg.Ready))
 	mux.Handle("GET /metrics", cfg.Metrics)
 	if cfg.Profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
@@ -138,6 +138,11 @@ func handler(cfg Config) http.Handler {
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	return http.MaxBytesHandler(mux, 1<<10)
+}
+
+// Probe answers 200 when check returns nil, else 503 with its words.
+func Probe(check func(ctx context.Context) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(w, check(r.Context())) })
 }
 
 func answer(w http.ResponseWriter, err error) {

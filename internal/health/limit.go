@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// limited accepts at most n connections at a time; others wait in the kernel's queue.
-func limited(l net.Listener, n int) net.Listener {
+// Limit accepts at most n connections at a time; others wait in the kernel's queue.
+func Limit(l net.Listener, n int) net.Listener {
 	return &limiter{Listener: l, free: make(chan struct{}, n), closed: make(chan struct{})}
 }
 
