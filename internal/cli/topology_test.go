@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -33,12 +34,17 @@ func (p person) with(environ ...string) person {
 func (p person) run(ctx context.Context, tree func(*cli.Env) *cobra.Command, args ...string) (stdout, stderr string, code int) {
 	p.t.Helper()
 	var out, problems bytes.Buffer
+	code = p.types(ctx, &out, &problems, tree, args...)
+	return out.String(), problems.String(), code
+}
+
+// types is run for a command that says something before it ends.
+func (p person) types(ctx context.Context, stdout, stderr io.Writer, tree func(*cli.Env) *cobra.Command, args ...string) (code int) {
 	env := &cli.Env{
-		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &problems,
+		Stdin: strings.NewReader(""), Stdout: stdout, Stderr: stderr,
 		Environ: func() []string { return p.environ }, Second: make(chan struct{}),
 	}
-	code = cli.Execute(ctx, tree(env), append(args, "--config", p.config), &out, &problems)
-	return out.String(), problems.String(), code
+	return cli.Execute(ctx, tree(env), append(args, "--config", p.config), stdout, stderr)
 }
 
 func (p person) must(tree func(*cli.Env) *cobra.Command, args ...string) string {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -8,25 +9,31 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/warrenq/warren/internal/app"
-
 	"github.com/warrenq/warren/internal/terminal"
 )
 
 func whyCmd(env *Env) *cobra.Command {
+	var watch bool
 	cmd := &cobra.Command{
 		Use:   "why ID",
 		Short: "Say why a job does not run, or when it will",
 		Long: `Say why a job does not run, or when it will.
 
 The conditions that a claim checks are evaluated on the database as it is. "runnable" means that
-the job starts within a second; anything else names every condition that is in the way.`,
+the job starts within a second; anything else names every condition that is in the way.
+
+With --watch the answer is printed again whenever it has changed, until the job has ended.`,
 		Example: `  warren why 42
+  warren why 42 --watch
   warren why 42 -o json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			out, err := outputFormat(cmd)
 			if err != nil {
 				return err
+			}
+			if watch && out == formatJSON {
+				return usagef("--watch prints one answer after the other; use -o jsonl with it")
 			}
 			id, err := parseID(args[0])
 			if err != nil {
@@ -37,23 +44,33 @@ the job starts within a second; anything else names every condition that is in t
 				return err
 			}
 			defer a.Close()
+			if watch {
+				return a.WatchWhy(cmd.Context(), id, func(why app.Explanation) error { return printWhy(env.Stdout, out, &why) })
+			}
 			why, err := a.Why(cmd.Context(), id)
 			if err != nil {
 				return err
 			}
-			switch out {
-			case formatJSON:
-				return printJSON(env.Stdout, why)
-			case formatLines:
-				return json.NewEncoder(env.Stdout).Encode(why)
-			case formatTable:
-			}
-			showWhy(env.Stdout, &why)
-			return nil
+			return printWhy(env.Stdout, out, &why)
 		},
 	}
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "print the answer again whenever it has changed, until the job has ended")
 	addOutputFlag(cmd)
 	return cmd
+}
+
+func printWhy(w io.Writer, out format, why *app.Explanation) error {
+	switch out {
+	case formatJSON:
+		return printJSON(w, why)
+	case formatLines:
+		return json.NewEncoder(w).Encode(why)
+	case formatTable:
+	}
+	var text bytes.Buffer
+	showWhy(&text, why)
+	_, err := w.Write(text.Bytes())
+	return err
 }
 
 // showWhy prints what is in the way first, then what is merely worth knowing.
