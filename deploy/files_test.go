@@ -114,6 +114,24 @@ func TestMigrateUnit(t *testing.T) {
 	awaitNumber(t, connect(t, p.dsn), 0, "SELECT count(*) FROM warren.jobs")
 }
 
+// The pages that units name are among those that warren man writes.
+func TestUnitsNamePages(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.run(t, installed+"warren", "man", "--dir", "man1")
+	for _, file := range []string{"warren-consumer@.service", "warren-migrate.service"} {
+		pages := regexp.MustCompile(`man:([a-z-]+)\((\d)\)`).FindAllStringSubmatch(strings.Join(readUnit(t, file)["Unit"]["Documentation"], " "), -1)
+		if len(pages) == 0 {
+			t.Errorf("%s names no page", file)
+		}
+		for _, page := range pages {
+			if _, err := os.Stat(filepath.Join(p.dir, "man1", page[1]+"."+page[2])); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+		}
+	}
+}
+
 // systemd itself has nothing to say about the units, where it is installed.
 func TestUnitsVerify(t *testing.T) {
 	t.Parallel()
