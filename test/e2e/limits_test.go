@@ -38,7 +38,8 @@ func TestAPassWithABrokerIsASweep(t *testing.T) {
 	w.awaitCount(t, 1, "state = 'READY' AND announce_at IS NULL AND id = "+id)
 }
 
-// -j ends a consumer after so many jobs, --max-time after a time; both exit 0 and leave the rest.
+// --once ends a consumer after one job, -j after so many, --max-time after a time, --stop-when-empty when
+// nothing is due; all exit 0 and leave the rest.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	for name, amqp := range map[string]func(*testing.T) string{
@@ -48,18 +49,53 @@ func TestLimits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, testenv.Postgres(t), amqp(t))
+			w.must(t, "consumer", "run", "--once") // nothing is due
 			if r := w.runIn(t, strings.Repeat(`{"kind":"probe"}`+"\n", 20), "producer", "import", "-"); r.code != 0 {
 				t.Fatal(r.stderr)
 			}
-			w.must(t, "consumer", "run", "-j", "5", "-c", "3")
-			if n := w.count(t, "state = 'FINISHED'"); n != "5" {
-				t.Errorf("%s jobs ran, want 5", n)
+			w.must(t, "consumer", "run", "--once")
+			if n := w.count(t, "state = 'FINISHED'"); n != "1" {
+				t.Errorf("%s jobs ran, want 1", n)
 			}
-			if n := w.count(t, "state = 'READY' AND attempts = 0"); n != "15" {
-				t.Errorf("%s jobs are left as they were, want 15", n)
+			w.must(t, "consumer", "run", "-j", "5", "-c", "3")
+			if n := w.count(t, "state = 'FINISHED'"); n != "6" {
+				t.Errorf("%s jobs ran, want 6", n)
+			}
+			if n := w.count(t, "state = 'READY' AND attempts = 0"); n != "14" {
+				t.Errorf("%s jobs are left as they were, want 14", n)
 			}
 			w.must(t, "consumer", "run", "--max-time", "3s")
 			w.awaitCount(t, 20, "state = 'FINISHED' AND attempts = 1")
+			w.must(t, "producer", "publish", "probe", "--delay", "1h")
+			due := w.must(t, "producer", "publish", "probe", "--args", `{"outcome":"wait"}`)
+			w.must(t, "consumer", "run", "--stop-when-empty")
+			if n := w.count(t, "state = 'WAITING' AND id = "+due); n != "1" {
+				t.Error("--stop-when-empty left a job that was due")
+			}
+		})
+	}
+}
+
+// A handler that stops its consumer ends the program with exit code 0.
+func TestStopExitsZero(t *testing.T) {
+	t.Parallel()
+	for name, amqp := range map[string]func(*testing.T) string{
+		"rabbitmq": func(t *testing.T) string { t.Helper(); return testenv.RabbitMQ(t) },
+		"postgres": func(*testing.T) string { return "none" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, testenv.Postgres(t), amqp(t))
+			w.must(t, "warren", "migrate", "up")
+			d := w.start(t, "-c", "2")
+			beside := w.must(t, "producer", "publish", "probe", "--args", `{"sleep":"5s"}`)
+			w.running(t, beside)
+			stop := w.must(t, "producer", "publish", "probe", "--args", `{"outcome":"stop"}`)
+			if code := d.exit(t); code != 0 {
+				t.Errorf("exit code %d", code)
+			}
+			w.awaitCount(t, 1, "state = 'PERMANENTLY_FAILED' AND id = "+stop)
+			w.awaitCount(t, 1, "state = 'FINISHED' AND attempts = 1 AND id = "+beside)
 		})
 	}
 }

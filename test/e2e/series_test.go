@@ -95,18 +95,26 @@ func readOrEmpty(name string) string {
 	return string(b)
 }
 
-// A killed consumer's job blocks its serial group no longer than the lease lasts.
+// A killed consumer's job blocks its serial group no longer than the lease lasts, and runs again.
 func TestKilledConsumerFreesItsSerialGroup(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, testenv.Postgres(t), testenv.RabbitMQ(t))
-	first := w.start(t)
-	head := w.must(t, "producer", "publish", "probe", "--serial-group", "g", "--args", `{"sleep":"8s"}`)
-	w.running(t, head)
-	next := w.must(t, "producer", "publish", "probe", "--serial-group", "g")
-	first.signal(t, syscall.SIGKILL)
-	w.start(t)
-	w.awaitCount(t, 1, "state = 'FINISHED' AND id = "+next)
-	w.awaitCount(t, 1, "state = 'FINISHED' AND crashes = 1 AND id = "+head)
+	for name, amqp := range map[string]func(*testing.T) string{
+		"rabbitmq": func(t *testing.T) string { t.Helper(); return testenv.RabbitMQ(t) },
+		"postgres": func(*testing.T) string { return "none" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, testenv.Postgres(t), amqp(t))
+			first := w.start(t)
+			head := w.must(t, "producer", "publish", "probe", "--serial-group", "g", "--args", `{"sleep":"8s"}`)
+			w.running(t, head)
+			next := w.must(t, "producer", "publish", "probe", "--serial-group", "g")
+			first.signal(t, syscall.SIGKILL)
+			w.start(t)
+			w.awaitCount(t, 1, "state = 'FINISHED' AND id = "+next)
+			w.awaitCount(t, 1, "state = 'FINISHED' AND crashes = 1 AND id = "+head)
+		})
+	}
 }
 
 // A delayed job starts when it is due: not before, and on a quiet machine 0 to 0.5 s later.
