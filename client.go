@@ -19,6 +19,7 @@ import (
 // ClientStore is what publishing needs of a database: *postgres.Store has it.
 type ClientStore interface {
 	jobstore.Inserter
+	jobstore.Requester
 	jobstore.Waker
 	Unannounced(ctx context.Context, ids []jobstore.ID) error
 	Unfinished(ctx context.Context, identifiers []string, excludeProcessing bool) ([]string, error)
@@ -196,6 +197,25 @@ func (c *Client) PublishMany(ctx context.Context, items []Item) ([]Published, er
 	}
 	c.announce(inserted)
 	c.observePublished(ctx, jobs, inserted)
+	return published(inserted), nil
+}
+
+// PublishOnce is PublishMany for a request that its caller may send again: for a day, the same
+// request publishes nothing more and gets the first one's answer. It works over any number of
+// processes. jobstore.ErrKeyReused when the key stands for a request with another digest.
+func (c *Client) PublishOnce(ctx context.Context, r jobstore.Request, items []Item) ([]Published, error) {
+	jobs, err := c.jobs(items)
+	if err != nil || len(jobs) == 0 {
+		return nil, err
+	}
+	inserted, again, err := c.cfg.Store.InsertOnce(ctx, r, jobs)
+	if err != nil {
+		return nil, fmt.Errorf("publish once: %w", err)
+	}
+	if !again {
+		c.announce(inserted)
+		c.observePublished(ctx, jobs, inserted)
+	}
 	return published(inserted), nil
 }
 

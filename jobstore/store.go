@@ -253,6 +253,7 @@ type Admin interface {
 // Store is every role at once, for wiring and for storetest.
 type Store interface {
 	Inserter
+	Requester
 	Claimer
 	Recorder
 	Noter

@@ -103,7 +103,7 @@ func TestSchemaNumbers(t *testing.T) {
 			}
 		}
 	}
-	want("no schema", "schema warren is empty", "needs number 5", "warren migrate up")
+	want("no schema", "schema warren is empty", "needs number 6", "warren migrate up")
 	_, err := s.Insert(t.Context(), []jobstore.NewJob{{Kind: "k", Queue: "q"}})
 	if !errors.Is(err, jobstore.ErrSchema) {
 		t.Errorf("insert without a schema: %v", err)
@@ -111,13 +111,13 @@ func TestSchemaNumbers(t *testing.T) {
 	migrate(t, s)
 	want("migrated")
 	conn := connect(t, dsn)
-	exec(t, conn, "INSERT INTO warren.schema_migrations (number, name, compatible_from) VALUES (6, 'new', 5)")
+	exec(t, conn, "INSERT INTO warren.schema_migrations (number, name, compatible_from) VALUES (7, 'new', 6)")
 	want("newer and compatible")
 	migrate(t, s)
-	exec(t, conn, "UPDATE warren.schema_migrations SET compatible_from = 6 WHERE number = 6")
-	want("newer and incompatible", "number 6", "upgrade this program")
+	exec(t, conn, "UPDATE warren.schema_migrations SET compatible_from = 7 WHERE number = 7")
+	want("newer and incompatible", "number 7", "upgrade this program")
 	exec(t, conn, "DELETE FROM warren.schema_migrations WHERE number > 3")
-	want("older", "has number 3", "needs 5", "warren migrate up")
+	want("older", "has number 3", "needs 6", "warren migrate up")
 }
 
 func TestOtherSchema(t *testing.T) {

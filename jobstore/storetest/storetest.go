@@ -30,6 +30,7 @@ func Run(t *testing.T, open Open) {
 		tests []test
 	}{
 		{"insert", insertTests()},
+		{"request", requestTests()},
 		{"claim", claimTests()},
 		{"next", nextTests()},
 		{"record", recordTests()},
