@@ -15,7 +15,8 @@ import (
 
 // TestPitfallsOfABrokenServer are the pitfalls that need a server to be broken: one server, one
 // test after the other.
-func TestPitfallsOfABrokenServer(t *testing.T) { //nolint:paralleltest // the subtests break the same server
+func TestPitfallsOfABrokenServer(t *testing.T) { //nolint:tparallel // the subtests break the same server
+	t.Parallel()
 	server := testenv.NewRabbitMQ(t)
 	for _, test := range []struct {
 		name string
