@@ -6,8 +6,8 @@ GOVULNCHECK_VERSION   := 1.8.0
 
 GO       ?= go
 PACKAGES ?= ./...
-# Generous: it only ends a run that hangs.
-TESTFLAGS ?= -timeout=15m
+# The timeout is generous: it only ends a run that hangs. Most tests wait for servers, not for a processor.
+TESTFLAGS ?= -timeout=15m -parallel=4
 
 TOOLS   := $(CURDIR)/.bin
 LINT    := $(TOOLS)/golangci-lint
