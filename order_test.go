@@ -99,6 +99,28 @@ func TestWherePriorityComesFrom(t *testing.T) {
 	}
 }
 
+// Without queues of its own a consumer takes every queue that its kinds use.
+func TestAConsumerTakesTheQueuesOfItsKinds(t *testing.T) {
+	t.Parallel()
+	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
+		t.Helper()
+		r := handle(func(context.Context, *warren.Job[mail]) error { return nil })
+		r.Raw("resize", func(context.Context, *jobstore.Job) error { return nil }, warren.KindOpts{Queue: "media"})
+		r.Raw("crop", func(context.Context, *jobstore.Job) error { return nil }, warren.KindOpts{Queue: "media"})
+		c := consumerOf(t, warren.ConsumerConfig{Store: store, Broker: b, Registry: r})
+		if got := strings.Join(c.Queues(), " "); got != "default media" {
+			t.Errorf("it takes %s", got)
+		}
+		p, err := c.Client().PublishRaw(t.Context(), "resize", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if job := awaitState(t, store, p.ID, jobstore.Finished); job.Queue != "media" {
+			t.Errorf("the job was in queue %s", job.Queue)
+		}
+	})
+}
+
 // One that is not configured is refused with the same words by every way in.
 func TestAPriorityThatIsNotConfigured(t *testing.T) {
 	t.Parallel()

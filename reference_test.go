@@ -3,6 +3,7 @@ package warren_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/warrenq/warren"
 	"github.com/warrenq/warren/broker"
+	"github.com/warrenq/warren/broker/rabbitmq"
 	"github.com/warrenq/warren/internal/testenv"
 	"github.com/warrenq/warren/jobstore"
 	"github.com/warrenq/warren/jobstore/postgres"
@@ -52,6 +54,45 @@ func TestProjectAppNeverTouchesApp2(t *testing.T) {
 			t.Errorf("the job of app2 is %s with lease %d (%v)", job.State, job.LeaseNo, err)
 		}
 	})
+}
+
+// Two installations with a schema and a prefix each share one database and one broker, and their jobs
+// have the same numbers.
+func TestTwoInstallationsShareTheServers(t *testing.T) {
+	t.Parallel()
+	dsn, url := testenv.Postgres(t), testenv.RabbitMQ(t)
+	for _, name := range []string{"red", "blue"} {
+		store, err := postgres.Open(t.Context(), dsn, postgres.Config{Schema: name, Log: testLog(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(store.Close)
+		if err := store.Migrate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		b, err := rabbitmq.Open(rabbitmq.Config{URL: url, Prefix: name, Log: testLog(t)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := handle(func(_ context.Context, job *warren.Job[mail]) error {
+			if job.Args.To != name {
+				t.Errorf("%s ran job %d of %s", name, job.ID, job.Args.To)
+			}
+			return nil
+		})
+		c := consumerOf(t, warren.ConsumerConfig{Store: store, Broker: b, Registry: r})
+		if id := publish(t, c.Client(), name); id != 1 {
+			t.Errorf("the first job of %s is %d", name, id)
+		}
+		awaitState(t, store, 1, jobstore.Finished)
+	}
+	vhost := url[strings.LastIndex(url, "/")+1:]
+	names := strings.Fields(testenv.RabbitCtl(t, "list_queues", "-q", "-p", vhost, "name"))
+	for _, want := range []string{"red.default.p010", "blue.default.p010"} {
+		if !slices.Contains(names, want) {
+			t.Errorf("there is no queue %s among %v", want, names)
+		}
+	}
 }
 
 // A job that waits, with an identifier and unique at that, keeps its row and comes back.
