@@ -119,6 +119,23 @@ type Job struct {
 	Memory      json.RawMessage `json:"memory,omitempty"`
 }
 
+// MarshalJSON writes the row, with durations as people write them.
+func (j Job) MarshalJSON() ([]byte, error) {
+	type row Job // without this method
+	v := struct {
+		row
+		Every   string `json:"every,omitempty"`
+		Timeout string `json:"timeout,omitempty"`
+	}{row: row(j)}
+	if j.Every > 0 {
+		v.Every = j.Every.String()
+	}
+	if j.Timeout > 0 {
+		v.Timeout = j.Timeout.String()
+	}
+	return json.Marshal(v)
+}
+
 // Ref returns what it takes to announce the job.
 func (j *Job) Ref() Ref { return Ref{ID: j.ID, Band: Band{Queue: j.Queue, Priority: j.Priority}} }
 

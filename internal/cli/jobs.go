@@ -17,24 +17,6 @@ import (
 	"github.com/warrenq/warren/jobstore"
 )
 
-// jobView is a job as commands print it: the row, with durations as people write them.
-type jobView struct {
-	*jobstore.Job
-	Every   string `json:"every,omitempty"`
-	Timeout string `json:"timeout,omitempty"`
-}
-
-func viewOf(j *jobstore.Job) jobView {
-	v := jobView{Job: j}
-	if j.Every > 0 {
-		v.Every = j.Every.String()
-	}
-	if j.Timeout > 0 {
-		v.Timeout = j.Timeout.String()
-	}
-	return v
-}
-
 func jobsCmd(env *Env) *cobra.Command {
 	return group(&cobra.Command{Use: "jobs", Short: "Look at jobs and change what becomes of them"}, append(
 		[]*cobra.Command{jobsListCmd(env), jobsShowCmd(env), jobsHistoryCmd(env), jobsLogsCmd(env)}, orderCmds(env)...)...)
@@ -83,13 +65,11 @@ func (f *filterFlags) filter(cfg *config.Config) (jobstore.Filter, error) {
 		return out, usagef("--limit %d is not positive", f.limit)
 	}
 	for _, s := range f.states {
-		for name := range strings.SplitSeq(s, ",") {
-			state := jobstore.State(strings.ToUpper(strings.TrimSpace(name)))
-			if !state.Valid() {
-				return out, usagef("state %q is not one of %s", name, joinStates())
-			}
-			out.States = append(out.States, state)
+		states, err := jobstore.ParseStates(s)
+		if err != nil {
+			return out, usage(err)
 		}
+		out.States = append(out.States, states...)
 	}
 	if f.priorities != "" {
 		var err error
@@ -98,31 +78,13 @@ func (f *filterFlags) filter(cfg *config.Config) (jobstore.Filter, error) {
 		}
 	}
 	for _, w := range f.where {
-		match, err := parseWhere(w)
+		match, err := jobstore.ParseArgsMatch(w)
 		if err != nil {
-			return out, err
+			return out, usagef("--where %w", err)
 		}
 		out.Where = append(out.Where, match)
 	}
 	return out, nil
-}
-
-// parseWhere reads args.PATH=VALUE.
-func parseWhere(s string) (jobstore.ArgsMatch, error) {
-	path, value, ok := strings.Cut(s, "=")
-	parts := strings.Split(path, ".")
-	if !ok || len(parts) < 2 || parts[0] != "args" || slices.Contains(parts, "") {
-		return jobstore.ArgsMatch{}, usagef("--where %q is not of the form args.PATH=VALUE, such as args.to=a@example.com", s)
-	}
-	return jobstore.ArgsMatch{Path: parts[1:], Value: value}, nil
-}
-
-func joinStates() string {
-	var names []string
-	for _, s := range jobstore.States() {
-		names = append(names, string(s))
-	}
-	return strings.Join(names, ", ")
 }
 
 func jobsListCmd(env *Env) *cobra.Command {
@@ -157,15 +119,11 @@ func jobsListCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			views := make([]jobView, len(jobs))
-			for i := range jobs {
-				views[i] = viewOf(&jobs[i])
-			}
 			header := []string{"ID", "QUEUE", "PRIORITY", "KIND", "STATE", "ATTEMPTS", "AVAILABLE", "ERROR"}
-			return printList(env.Stdout, out, views, header, func(j jobView) []string {
+			return printList(env.Stdout, out, jobs, header, func(j jobstore.Job) []string {
 				return []string{
 					strconv.FormatInt(int64(j.ID), 10), j.Queue, strconv.Itoa(j.Priority), j.Kind, string(j.State),
-					attemptsText(j.Job), j.AvailableAt.Local().Format(time.DateTime), shorten(j.Error, 60),
+					attemptsText(&j), j.AvailableAt.Local().Format(time.DateTime), shorten(j.Error, 60),
 				}
 			})
 		},
@@ -218,9 +176,9 @@ func jobsShowCmd(env *Env) *cobra.Command {
 			}
 			switch out {
 			case formatJSON:
-				return printJSON(env.Stdout, viewOf(&job))
+				return printJSON(env.Stdout, &job)
 			case formatLines:
-				return json.NewEncoder(env.Stdout).Encode(viewOf(&job))
+				return json.NewEncoder(env.Stdout).Encode(&job)
 			case formatTable:
 			}
 			return showJob(env.Stdout, &job)

@@ -105,9 +105,9 @@ func (e *Env) publish(cmd *cobra.Command, kind string, f *publishFlags) error {
 			return fmt.Errorf("job %d is published, but cannot be shown: %w", done.ID, err)
 		}
 		if out == formatLines {
-			return json.NewEncoder(e.Stdout).Encode(viewOf(&job))
+			return json.NewEncoder(e.Stdout).Encode(&job)
 		}
-		return printJSON(e.Stdout, viewOf(&job))
+		return printJSON(e.Stdout, &job)
 	})
 }
 
