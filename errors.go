@@ -69,6 +69,7 @@ func SetOutput(ctx context.Context, v any) error {
 // SetMetadata merges the members of v, which encodes to a JSON object of at most 8 KiB, over the
 // metadata of the job that ctx belongs to; of a member that is set twice the later value counts. What a
 // Before hook sets is in the row while the handler runs; what is set later is written with the outcome.
+// The next job of a recurring one begins with it.
 func SetMetadata(ctx context.Context, v any) error {
 	s := worker.ScopeOf(ctx)
 	if s == nil {

@@ -98,7 +98,9 @@ func TestMetadataAtStart(t *testing.T) {
 				return warren.SetMetadata(ctx, map[string]string{"region": "north"})
 			},
 		}})
-		id := publish(t, c.Client(), "", warren.PublishOpts{Metadata: map[string]string{"by": "me"}})
+		id := publish(t, c.Client(), "", warren.PublishOpts{
+			Metadata: map[string]string{"by": "me"}, Mode: jobstore.Recurring, Identifier: "report", Every: time.Hour,
+		})
 		awaitState(t, store, id, jobstore.Processing)
 		var running jobstore.Job
 		await(t, "the metadata to be in the row while the handler runs", func() bool {
@@ -111,8 +113,14 @@ func TestMetadataAtStart(t *testing.T) {
 		}
 		close(seen)
 		ended := awaitState(t, store, id, jobstore.Finished)
-		if !sameJSON(t, ended.Metadata, `{"by":"me","region":"north","rows":3}`) {
-			t.Errorf("after it the metadata is %s", ended.Metadata)
+		next, err := store.List(t.Context(), jobstore.Filter{Identifiers: []string{"report"}, States: []jobstore.State{jobstore.Scheduled}})
+		if err != nil || len(next) != 1 {
+			t.Fatalf("the next turn: %+v (%v)", next, err)
+		}
+		for _, job := range []jobstore.Job{ended, next[0]} {
+			if !sameJSON(t, job.Metadata, `{"by":"me","region":"north","rows":3}`) {
+				t.Errorf("job %d, %s, has metadata %s", job.ID, job.State, job.Metadata)
+			}
 		}
 	})
 }
