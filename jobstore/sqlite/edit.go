@@ -1,0 +1,52 @@
+package sqlite
+
+import (
+	"context"
+	"time"
+
+	"github.com/warrenq/warren/jobstore"
+)
+
+// editSQL changes what is given. Through the trigger, a READY job that gets another band is put into
+// the outbox, and one that gets a later time becomes SCHEDULED.
+const editSQL = `-- warren: edit
+UPDATE jobs SET queue = coalesce(?2, queue), priority = coalesce(?3, priority), args = coalesce(?4, args),
+  available_at = coalesce(?5, available_at), max_attempts = coalesce(?6, max_attempts),
+  timeout = CASE WHEN ?7 IS NULL THEN timeout WHEN ?7 > 0 THEN ?7 END, metadata = coalesce(?8, metadata),
+  tags = CASE WHEN ?9 IS NULL THEN tags ELSE nullif(?9, '[]') END
+WHERE id = ?1`
+
+// Edit implements jobstore.Operator.
+func (s *Store) Edit(ctx context.Context, ids []jobstore.ID, e jobstore.Edit) (jobstore.Changed, error) {
+	var named, tags *string
+	if !e.AvailableAt.IsZero() {
+		at, err := instant(e.AvailableAt)
+		if err != nil {
+			return jobstore.Changed{}, s.wrap("edit jobs", err)
+		}
+		named = &at
+	}
+	if e.Tags != nil {
+		tags = new(list(*e.Tags))
+	}
+	return s.operate(ctx, ids, order{past: "edited", takes: mayStillRun, do: func(ctx context.Context, q session, t *subject) (string, error) {
+		due := named
+		if due == nil && e.Delay != nil {
+			due = new(later(s.now(), *e.Delay))
+		}
+		_, err := q.exec(ctx, editSQL, t.id, e.Queue, e.Priority, optional(string(e.Args)), due, e.MaxAttempts, span(e.Timeout),
+			optional(string(e.Metadata)), tags)
+		return "", err
+	}})
+}
+
+// span is a duration in milliseconds that may be zero, NULL for none.
+func span(d *time.Duration) *int64 {
+	if d == nil {
+		return nil
+	}
+	if ms := millis(max(0, *d)); ms != nil {
+		return ms
+	}
+	return new(int64)
+}
