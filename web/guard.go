@@ -115,6 +115,9 @@ func negotiate(r *http.Request, one route) error {
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {
 		return problem(http.StatusUnsupportedMediaType, "unsupported-media-type", "bodies are taken as they are; send this one without a Content-Encoding")
 	}
+	if r.Header.Get("If-Match") != "" || r.Header.Get("If-Unmodified-Since") != "" {
+		return problem(http.StatusPreconditionFailed, "precondition-failed", "jobs have no versions, so that the condition cannot be checked; leave it out")
+	}
 	hasBody := r.ContentLength != 0
 	if !one.takes {
 		if hasBody {

@@ -26,7 +26,8 @@ kinds:
 
 // rig is the API as 'producer serve' has it, on a listener of its own.
 type rig struct {
-	*testing.T
+	testing.TB
+
 	app  *app.App
 	url  string
 	log  *buffer
@@ -53,40 +54,40 @@ func (b *buffer) String() string {
 }
 
 // serve starts the API on a database of its own, until the test ends.
-func serve(t *testing.T, env ...string) *rig {
-	t.Helper()
-	return serveOn(t, testenv.Postgres(t), env...)
+func serve(tb testing.TB, env ...string) *rig {
+	tb.Helper()
+	return serveOn(tb, testenv.Postgres(tb), env...)
 }
 
 // serveOn is serve on a database that others use too.
-func serveOn(t *testing.T, dsn string, env ...string) *rig {
-	t.Helper()
+func serveOn(tb testing.TB, dsn string, env ...string) *rig {
+	tb.Helper()
 	cfg, err := config.Load(config.Sources{
 		Environ: append([]string{"DATABASE_URL=" + dsn, "WARREN_LOG_FORMAT=json"}, env...), ConfigPath: "warren.yaml",
 		ReadFile: func(string) ([]byte, error) { return []byte(configuration), nil },
 	})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	r := &rig{T: t, log: &buffer{}, done: make(chan struct{})}
+	r := &rig{TB: tb, log: &buffer{}, done: make(chan struct{})}
 	var ctx context.Context
 	ctx, r.stop = context.WithCancel(context.Background())
 	if r.app, err = app.Open(ctx, cfg, app.Options{Role: "producer", Version: "test", Stderr: r.log}); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	server, err := r.app.ListenAPI(ctx, "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	r.url = server.URL()
 	go func() {
 		defer close(r.done)
 		err := r.app.Publishing(ctx, 0, func(ctx context.Context, client *warren.Client) error { return server.Serve(ctx, client, nil) })
 		if err != nil {
-			t.Error(err)
+			tb.Error(err)
 		}
 	}()
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		r.stop()
 		<-r.done
 		r.app.Close()
@@ -101,6 +102,11 @@ type reply struct {
 	body []byte
 }
 
+// client follows no redirects: there are none.
+func (r *rig) client() *http.Client {
+	return &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
 // ask sends a request. A body is JSON unless the headers, "Name: value", say otherwise; a Host is
 // a header too.
 func (r *rig) ask(method, path, body string, headers ...string) reply {
@@ -113,13 +119,16 @@ func (r *rig) ask(method, path, body string, headers ...string) reply {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	for _, header := range headers {
-		name, value, _ := strings.Cut(header, ": ")
+		name, value, given := strings.Cut(header, ": ")
+		if !given {
+			continue
+		}
 		if name == "Host" {
 			req.Host = value
 		}
 		req.Header.Set(name, value)
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := r.client().Do(req)
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -59,6 +59,11 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, context.DeadlineExceeded):
 		w.Header().Set("Retry-After", "5")
 		p = problem(http.StatusServiceUnavailable, "too-slow", "the answer took too long; what was asked may have been done: ask again, with the same Idempotency-Key")
+	case errors.Is(err, jobstore.ErrKeyReused):
+		p = invalid(keyHeader, "this key was used for another request within a day; a new request needs a new key")
+	case errors.Is(err, jobstore.ErrRefused):
+		p = problem(http.StatusConflict, "refused", "the job's state does not allow this")
+		p.RequestID = h.logged(r, zap.Error(err))
 	case errors.Is(err, jobstore.ErrInvalid):
 		p = invalid("", "the database cannot store this")
 		p.RequestID = h.logged(r, zap.Error(err))

@@ -3,11 +3,14 @@ package web
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strings"
 
 	"github.com/warrenq/warren"
 	"github.com/warrenq/warren/jobstore"
@@ -25,11 +28,26 @@ type published struct {
 
 // publish takes one job or an array of them: all are published, or none.
 func (h *handler) publish(w http.ResponseWriter, r *http.Request) error {
-	items, many, err := h.readJobs(w, r)
+	key, err := keyOf(r)
 	if err != nil {
 		return err
 	}
-	done, err := h.Backend.PublishMany(r.Context(), items)
+	body, many, err := h.readJobs(w, r)
+	if err != nil {
+		return err
+	}
+	items, err := h.parseJobs(body, many)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
+	defer cancel()
+	var done []warren.Published
+	if key == "" {
+		done, err = h.Backend.PublishMany(ctx, items)
+	} else {
+		done, err = h.Backend.PublishOnce(ctx, jobstore.Request{Key: key, Digest: sha256.Sum256(body)}, items)
+	}
 	if err != nil {
 		return err
 	}
@@ -44,8 +62,30 @@ func (h *handler) publish(w http.ResponseWriter, r *http.Request) error {
 	return answer(w, http.StatusCreated, list[0])
 }
 
-// readJobs reads the jobs of a body.
-func (h *handler) readJobs(w http.ResponseWriter, r *http.Request) (items []warren.Item, many bool, err error) {
+// keyHeader names a request, so that it can be sent again.
+const keyHeader = "Idempotency-Key"
+
+// keyOf reads the key of a request, "" without one. Everybody who has the token is one caller.
+func keyOf(r *http.Request) (string, error) {
+	keys := r.Header.Values(keyHeader)
+	switch {
+	case len(keys) == 0:
+		return "", nil
+	case len(keys) > 1:
+		return "", invalid(keyHeader, "the header is given more than once")
+	}
+	unseen := func(c rune) bool { return c < ' ' || c > '~' }
+	if key := keys[0]; key != "" && len(key) <= maxKey && !strings.ContainsFunc(key, unseen) {
+		return key, nil
+	}
+	return "", invalid(keyHeader, fmt.Sprintf("a key is 1 to %d printable ASCII characters, such as a UUID", maxKey))
+}
+
+// maxKey is how long the key of a request may be.
+const maxKey = 255
+
+// readJobs reads a body of one job, or of an array of them.
+func (h *handler) readJobs(w http.ResponseWriter, r *http.Request) (body []byte, many bool, err error) {
 	in := bufio.NewReader(r.Body)
 	many, err = beginsArray(in)
 	if err != nil {
@@ -55,22 +95,18 @@ func (h *handler) readJobs(w http.ResponseWriter, r *http.Request) (items []warr
 	if many {
 		limit = h.MaxBulk
 	}
-	body, err := readBody(w, r, in, limit)
-	if err != nil {
-		return nil, many, err
-	}
-	texts := []json.RawMessage{body}
-	if many {
-		if err := json.Unmarshal(body, &texts); err != nil {
-			return nil, many, malformed(err)
-		}
-	}
-	items, err = h.parseJobs(texts, many)
-	return items, many, err
+	body, err = readBody(w, r, in, limit)
+	return body, many, err
 }
 
 // parseJobs reads each job by itself, so that an error names the one that is wrong.
-func (h *handler) parseJobs(texts []json.RawMessage, many bool) ([]warren.Item, error) {
+func (h *handler) parseJobs(body []byte, many bool) ([]warren.Item, error) {
+	texts := []json.RawMessage{body}
+	if many {
+		if err := json.Unmarshal(body, &texts); err != nil {
+			return nil, malformed(err)
+		}
+	}
 	switch {
 	case len(texts) == 0:
 		return nil, invalid("", "the array has no job")

@@ -17,16 +17,43 @@ import (
 type Backend interface {
 	Publisher
 	Reader
+	Operator
 }
 
 // Publisher makes jobs: *warren.Client has it.
 type Publisher interface {
 	PublishMany(ctx context.Context, items []warren.Item) ([]warren.Published, error)
+	PublishOnce(ctx context.Context, r jobstore.Request, items []warren.Item) ([]warren.Published, error)
 }
 
-// Reader looks at jobs and at who runs them.
+// Reader looks at jobs and at who runs them: a store has all but Why and ParsePriorities.
 type Reader interface {
 	Get(ctx context.Context, id jobstore.ID) (jobstore.Job, error)
+	List(ctx context.Context, f jobstore.Filter) ([]jobstore.Job, error)
+	Stats(ctx context.Context) (jobstore.Stats, error)
+	Queues(ctx context.Context) ([]jobstore.QueueInfo, error)
+	Consumers(ctx context.Context) ([]jobstore.ConsumerInfo, error)
+	Why(ctx context.Context, id jobstore.ID) (Explanation, error)
+	// ParsePriorities reads a range of configured priorities, such as 20-40.
+	ParsePriorities(text string) ([]int, error)
+}
+
+// Operator changes what becomes of jobs. A store has the orders, a client CheckEdit.
+type Operator interface {
+	CheckEdit(o warren.EditOpts) (jobstore.Edit, error)
+	Edit(ctx context.Context, ids []jobstore.ID, e jobstore.Edit) (jobstore.Changed, error)
+	Retry(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error)
+	Cancel(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error)
+	Delete(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error)
+}
+
+// Explanation says why a job does not run, or that it does.
+type Explanation struct {
+	ID      jobstore.ID     `json:"id"`
+	State   jobstore.State  `json:"state"`
+	Verdict string          `json:"verdict"` // final, running, blocked or runnable
+	Now     time.Time       `json:"now"`     // the database's clock
+	Gates   []jobstore.Gate `json:"gates"`
 }
 
 // Config is how a handler is made. Only Backend is needed.
@@ -46,6 +73,9 @@ type Config struct {
 	// 16 MiB; MaxJobs, how many may be in it, default 10000.
 	MaxBody, MaxBulk int64
 	MaxJobs          int
+	// MaxStreams is how many streams of events there may be at a time, default 64: each looks at
+	// its job's row twice a second.
+	MaxStreams int
 }
 
 func (c Config) withDefaults() Config {
@@ -55,6 +85,7 @@ func (c Config) withDefaults() Config {
 	c.MaxBody = cmp.Or(c.MaxBody, 1<<20)
 	c.MaxBulk = cmp.Or(c.MaxBulk, 16<<20)
 	c.MaxJobs = cmp.Or(c.MaxJobs, 10_000)
+	c.MaxStreams = cmp.Or(c.MaxStreams, 64)
 	return c
 }
 
@@ -68,22 +99,39 @@ const base = "/api/v1"
 type handler struct {
 	Config
 
-	digest [sha256.Size]byte // of the token
-	mux    *http.ServeMux
+	digest  [sha256.Size]byte // of the token
+	mux     *http.ServeMux
+	streams chan struct{} // holds a token for each stream of events
 }
 
 // route is one thing that can be asked.
 type route struct {
 	method, path string
-	produces     string // the media type of its answer
-	takes        bool   // a JSON body
+	produces     string   // the media type of its answer
+	takes        bool     // a JSON body
+	params       []string // of its query
 	serve        func(h *handler, w http.ResponseWriter, r *http.Request) error
 }
 
 // routes are all there is. openapi.json has the same list.
 func routes() []route {
+	get, post, one := http.MethodGet, http.MethodPost, base+"/jobs/{id}"
 	return []route{
-		{method: http.MethodPost, path: base + "/jobs", produces: mediaJSON, takes: true, serve: (*handler).publish},
+		{method: post, path: base + "/jobs", produces: mediaJSON, takes: true, serve: (*handler).publish},
+		{method: get, path: base + "/jobs", produces: mediaJSON, params: listParams(), serve: (*handler).list},
+		{method: get, path: one, produces: mediaJSON, serve: (*handler).show},
+		{method: http.MethodPatch, path: one, produces: mediaJSON, takes: true, serve: (*handler).edit},
+		{method: http.MethodDelete, path: one, produces: mediaJSON, serve: (*handler).remove},
+		{method: post, path: one + "/retry", produces: mediaJSON, serve: (*handler).retry},
+		{method: post, path: one + "/cancel", produces: mediaJSON, serve: (*handler).cancel},
+		{method: get, path: one + "/why", produces: mediaJSON, serve: (*handler).why},
+		{method: get, path: one + "/logs", produces: mediaJSON, serve: (*handler).logs},
+		{method: get, path: one + "/events", produces: mediaEvents, serve: (*handler).events},
+		{method: get, path: base + "/stats", produces: mediaJSON, serve: (*handler).stats},
+		{method: get, path: base + "/queues", produces: mediaJSON, serve: (*handler).queues},
+		{method: get, path: base + "/consumers", produces: mediaJSON, serve: (*handler).consumers},
+		{method: get, path: base + "/kinds", produces: mediaJSON, serve: (*handler).kinds},
+		{method: get, path: base + "/openapi.json", produces: mediaJSON, serve: (*handler).openapi},
 	}
 }
 
@@ -91,6 +139,7 @@ func routes() []route {
 func New(cfg Config) http.Handler {
 	h := &handler{Config: cfg.withDefaults(), mux: http.NewServeMux()}
 	h.digest = sha256.Sum256([]byte(h.Token))
+	h.streams = make(chan struct{}, h.MaxStreams)
 	for _, one := range routes() {
 		h.mux.HandleFunc(one.method+" "+one.path, func(w http.ResponseWriter, r *http.Request) { h.run(w, r, one) })
 	}
@@ -103,13 +152,14 @@ func New(cfg Config) http.Handler {
 
 // run serves one route after a look at what the client sends and takes.
 func (h *handler) run(w http.ResponseWriter, r *http.Request, one route) {
-	if err := negotiate(r, one); err != nil {
-		h.fail(w, r, err)
-		return
+	err := negotiate(r, one)
+	if err == nil {
+		err = checkParams(r, one.params)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), answerWithin)
-	defer cancel()
-	if err := one.serve(h, w, r.WithContext(ctx)); err != nil {
+	if err == nil {
+		err = one.serve(h, w, r)
+	}
+	if err != nil {
 		h.fail(w, r, err)
 	}
 }

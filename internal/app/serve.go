@@ -36,6 +36,17 @@ type backend struct {
 	app *App
 }
 
+// Why implements web.Reader.
+func (b *backend) Why(ctx context.Context, id jobstore.ID) (web.Explanation, error) {
+	e, err := b.app.Why(ctx, id)
+	return web.Explanation{ID: e.ID, State: e.State, Verdict: e.Verdict, Now: e.Now, Gates: e.Gates}, err
+}
+
+// ParsePriorities implements web.Reader.
+func (b *backend) ParsePriorities(text string) ([]int, error) {
+	return config.ParseRange(text, b.app.Config.Priorities)
+}
+
 // API makes the handler of the HTTP API. Jobs are published with client; listen is the address
 // (health.Address) that the handler is going to be served on: on a loopback address only this
 // machine's names are taken for the server's own. When stop is closed, streams of events end.
@@ -95,12 +106,8 @@ func (s *APIServer) Close() { _ = s.listener.Close() }
 // Serve answers until ctx ends. Then nothing more is taken, and requests under way have the
 // configured drain timeout, or until second is closed.
 func (s *APIServer) Serve(ctx context.Context, client *warren.Client, second <-chan struct{}) error {
-	mux := http.NewServeMux()
-	mux.Handle("GET /livez", health.Probe(func(context.Context) error { return nil }))
-	mux.Handle("GET /readyz", health.Probe(func(asked context.Context) error { return s.ready(ctx, asked) }))
-	mux.Handle("/", s.app.API(client, s.listen, ctx.Done()))
 	server := &http.Server{
-		Handler: mux, ReadHeaderTimeout: apiHeaderTimeout, ReadTimeout: apiReadTimeout, WriteTimeout: apiWriteTimeout,
+		Handler: s.handler(ctx, client), ReadHeaderTimeout: apiHeaderTimeout, ReadTimeout: apiReadTimeout, WriteTimeout: apiWriteTimeout,
 		IdleTimeout: apiIdleTimeout, MaxHeaderBytes: apiMaxHeader,
 		// What clients do wrong is not worth a line.
 		ErrorLog: zap.NewStdLog(zap.NewNop()),
@@ -131,6 +138,25 @@ func (s *APIServer) Serve(ctx context.Context, client *warren.Client, second <-c
 	}
 	s.app.Log.Info("drained")
 	return nil
+}
+
+// handler adds the probes to the API. They tell nothing that needs a token. A mux would redirect
+// paths that it can clean.
+func (s *APIServer) handler(serving context.Context, client *warren.Client) http.Handler {
+	api := s.app.API(client, s.listen, serving.Done())
+	live := health.Probe(func(context.Context) error { return nil })
+	ready := health.Probe(func(asked context.Context) error { return s.ready(serving, asked) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		probe := r.Method == http.MethodGet || r.Method == http.MethodHead
+		switch {
+		case probe && r.URL.Path == "/livez":
+			live.ServeHTTP(w, r)
+		case probe && r.URL.Path == "/readyz":
+			ready.ServeHTTP(w, r)
+		default:
+			api.ServeHTTP(w, r)
+		}
+	})
 }
 
 // ready says whether requests can be served. It has no details: anybody may ask.

@@ -1,0 +1,156 @@
+package web_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/warrenq/warren/jobstore"
+)
+
+// event is one of a stream.
+type event struct {
+	name, id string
+	data     struct {
+		ID    jobstore.ID
+		State jobstore.State
+		Final bool
+	}
+	text string
+}
+
+// stream is an open stream of events.
+type stream struct {
+	*rig
+	status int
+	lines  *bufio.Scanner
+	close  func()
+}
+
+func (r *rig) open(id jobstore.ID, headers ...string) *stream {
+	r.Helper()
+	ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+job(id, "/events"), http.NoBody)
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		req.Header.Set(name, value)
+	}
+	res, err := r.client().Do(req) //nolint:bodyclose // close does, and the test's end
+	if err != nil {
+		r.Fatal(err)
+	}
+	s := &stream{rig: r, status: res.StatusCode, lines: bufio.NewScanner(res.Body), close: func() {
+		cancel()
+		_ = res.Body.Close()
+	}}
+	r.Cleanup(s.close)
+	return s
+}
+
+// next returns the next event, or io.EOF at the end of the stream.
+func (s *stream) next() (e event, err error) {
+	for s.lines.Scan() {
+		switch name, value, _ := strings.Cut(s.lines.Text(), ": "); name {
+		case "event":
+			e.name = value
+		case "id":
+			e.id = value
+		case "data":
+			e.text = value
+			if err := json.Unmarshal([]byte(value), &e.data); err != nil {
+				s.Fatal(err)
+			}
+		case "":
+			if e.name != "" {
+				return e, nil
+			}
+		}
+	}
+	if s.lines.Err() != nil {
+		return e, s.lines.Err()
+	}
+	return e, io.EOF
+}
+
+// A stream begins with where the job stands, tells what follows, and ends with its end. Whoever
+// has seen the end is told to come no more.
+func TestEvents(t *testing.T) {
+	t.Parallel()
+	r := serve(t)
+	id := r.publish(`{"kind":"probe","delay":"1h"}`)[0]
+	s := r.open(id, "Accept: text/event-stream")
+	first, err := s.next()
+	if err != nil || first.name != "state" || first.data.ID != id || first.data.State != jobstore.Scheduled || first.data.Final {
+		t.Fatalf("the first event: %+v, %v", first, err)
+	}
+	r.want(200, "PATCH", job(id), `{"delay":0}`)
+	r.work()
+	last := first
+	for {
+		e, err := s.next()
+		if err != nil {
+			t.Fatalf("after %+v: %v", last, err)
+		}
+		if e.id == last.id {
+			t.Errorf("%s came twice", e.id)
+		}
+		doc := description(t)
+		var data any
+		if err := json.Unmarshal([]byte(e.text), &data); err != nil {
+			t.Fatal(err)
+		}
+		for _, complaint := range doc.check("Change", doc.schema("Change"), data, false) {
+			t.Error(complaint)
+		}
+		if last = e; e.data.Final {
+			break
+		}
+	}
+	if last.data.State != jobstore.Finished {
+		t.Errorf("the last event: %+v", last)
+	}
+	if e, err := s.next(); err != io.EOF { //nolint:errorlint // as next returns it
+		t.Errorf("after the end: %+v, %v", e, err)
+	}
+	if again := r.open(id, "Last-Event-ID: "+last.id); again.status != http.StatusNoContent {
+		t.Errorf("whoever has seen the end gets %d", again.status)
+	}
+	if e, err := r.open(id, "Last-Event-ID: "+first.id).next(); err != nil || e.id != last.id {
+		t.Errorf("whoever has not: %+v, %v", e, err)
+	}
+}
+
+// There are so many streams and no more; a server that is told to stop ends them.
+func TestEventsAreLimited(t *testing.T) {
+	t.Parallel()
+	r := serve(t)
+	id := r.publish(`{"kind":"probe","delay":"1h"}`)[0]
+	var open []*stream
+	for range 64 {
+		s := r.open(id)
+		if _, err := s.next(); err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, s)
+	}
+	got := r.want(503, "GET", job(id, "/events"), "")
+	if got.Header.Get("Retry-After") == "" {
+		t.Error("a stream too many is not told when to come again")
+	}
+	r.want(200, "GET", job(id), "") // others are served
+	r.stop()
+	for _, s := range open {
+		if e, err := s.next(); err != io.EOF { //nolint:errorlint // as next returns it
+			t.Fatalf("while the server stops: %+v, %v", e, err)
+		}
+	}
+	<-r.done
+}

@@ -1,0 +1,257 @@
+package web_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/warrenq/warren/internal/app"
+	"github.com/warrenq/warren/jobstore"
+	"github.com/warrenq/warren/web"
+)
+
+// publish makes jobs and returns their numbers.
+func (r *rig) publish(jobs ...string) []jobstore.ID {
+	r.Helper()
+	var ids []jobstore.ID
+	for _, p := range read[[]published](r, r.want(201, "POST", "/api/v1/jobs", "["+strings.Join(jobs, ",")+"]")) {
+		ids = append(ids, p.ID)
+	}
+	return ids
+}
+
+// work runs everything that is due.
+func (r *rig) work() {
+	r.Helper()
+	if err := r.app.Consume(r.Context(), app.ConsumerOptions{UntilEmpty: true}); err != nil {
+		r.Fatal(err)
+	}
+}
+
+func job(id jobstore.ID, more ...string) string {
+	return fmt.Sprintf("/api/v1/jobs/%d", id) + strings.Join(more, "")
+}
+
+// conforms holds an answer against the description.
+func (r *rig) conforms(schema string, got reply) {
+	r.Helper()
+	doc := description(r.TB)
+	for _, complaint := range doc.check(schema, doc.schema(schema), read[any](r, got), false) {
+		r.Error(complaint)
+	}
+}
+
+type listed struct {
+	Jobs []struct{ ID jobstore.ID }
+	Next string
+}
+
+func (l listed) ids() (ids []jobstore.ID) {
+	for _, j := range l.Jobs {
+		ids = append(ids, j.ID)
+	}
+	return ids
+}
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	r := serve(t)
+	ids := r.publish(`{"kind":"probe","args":{"to":"a@example.com"},"identifier":"i","tags":["red","big"]}`,
+		`{"kind":"mail","serial_group":"g","delay":"1h"}`, `{"kind":"probe","queue":"media","priority":50,"tags":["red"]}`)
+	for query, want := range map[string][]jobstore.ID{
+		"":                             ids,
+		"?state=READY":                 {ids[0], ids[2]},
+		"?state=ready,SCHEDULED":       ids,
+		"?state=FINISHED":              nil,
+		"?queue=media&queue=post":      ids[1:],
+		"?kind=mail":                   ids[1:2],
+		"?priority=20-":                ids[1:],
+		"?identifier=i":                ids[:1],
+		"?serial_group=g":              ids[1:2],
+		"?tag=red&tag=big":             ids[:1],
+		"?where=args.to=a@example.com": ids[:1],
+		"?where=" + url.QueryEscape("args.to='; DROP TABLE jobs --"): nil,
+		"?older=1h":               nil,
+		"?limit=2":                ids[:2],
+		"?state=READY&kind=probe": {ids[0], ids[2]},
+	} {
+		got := r.want(200, "GET", "/api/v1/jobs"+query, "")
+		r.conforms("Page", got)
+		if list := read[listed](r, got); !slices.Equal(list.ids(), want) {
+			t.Errorf("%s: %v, want %v", query, list.ids(), want)
+		}
+	}
+}
+
+// Pages have every job once, and the last one has no next.
+func TestListPages(t *testing.T) {
+	t.Parallel()
+	r := serve(t)
+	ids := r.publish(slices.Repeat([]string{`{"kind":"probe"}`}, 6)...)
+	var seen []jobstore.ID
+	query := "?limit=2"
+	for pages := 1; ; pages++ {
+		list := read[listed](r, r.want(200, "GET", "/api/v1/jobs"+query, ""))
+		seen = append(seen, list.ids()...)
+		if list.Next == "" {
+			if pages != 3 {
+				t.Errorf("%d pages, want 3", pages)
+			}
+			break
+		}
+		query = "?limit=2&cursor=" + list.Next
+	}
+	if !slices.Equal(seen, ids) {
+		t.Errorf("pages have %v, want %v", seen, ids)
+	}
+}
+
+func TestListMistakes(t *testing.T) {
+	t.Parallel()
+	r := serve(t)
+	for query, field := range map[string]string{
+		"?stat=READY": "stat", "?state=DONE": "state", "?priority=7": "priority", "?priority=10abc": "priority", "?older=soon": "older",
+		"?limit=0": "limit", "?limit=501": "limit", "?limit=x": "limit", "?limit=1&limit=2": "limit", "?cursor=x": "cursor", "?cursor=YWZ0ZXIgMA": "cursor",
+		"?where=to=a": "where",
+	} {
+		if p := read[web.Problem](r, r.want(422, "GET", "/api/v1/jobs"+query, "")); p.Field != field || p.Detail == "" {
+			t.Errorf("%s: %+v, want it in %s", query, p, field)
+		}
+	}
+	r.want(400, "GET", "/api/v1/jobs?state=%zz", "")
+	if p := read[web.Problem](r, r.want(422, "GET", "/api/v1/stats?queue=x", "")); p.Field != "queue" {
+		t.Errorf("a parameter for nothing: %+v", p)
+	}
+}
+
+// One job: looked at, changed, called off, run again, removed; and what its state does not allow.
+func TestOneJob(t *testing.T) {
+	t.Parallel()
+	r := serve(t)
+	id := r.publish(`{"kind":"probe","delay":"1h","timeout":"30s","args":{"a":1}}`)[0]
+	got := r.want(200, "GET", job(id), "")
+	r.conforms("Job", got)
+	if j := read[map[string]any](r, got); j["state"] != "SCHEDULED" || j["timeout"] != "30s" || j["args"].(map[string]any)["a"] != 1.0 {
+		t.Errorf("the job: %s", got.body)
+	}
+	got = r.want(200, "PATCH", job(id), `{"priority":50,"tags":["x"],"args":{"a":2},"max_attempts":0}`)
+	r.conforms("Job", got)
+	row, err := r.app.Store.Get(t.Context(), id)
+	if err != nil || row.Priority != 50 || !slices.Equal(row.Tags, []string{"x"}) || string(row.Args) != `{"a": 2}` || row.MaxAttempts != 0 ||
+		row.State != jobstore.Scheduled || row.Timeout.String() != "30s" {
+		t.Errorf("after the change: %+v, %v", row, err)
+	}
+	for body, field := range map[string]string{
+		`{"priority":7}`: "priority", `{"state":"READY"}`: "state", `{}`: "", `{"args":"\u0000"}`: "args", `{"queue":"a b"}`: "queue", `[]`: "",
+	} {
+		if p := read[web.Problem](r, r.want(422, "PATCH", job(id), body)); p.Field != field {
+			t.Errorf("%s: %+v, want it in %q", body, p, field)
+		}
+	}
+	r.want(400, "PATCH", job(id), `{`)
+	r.want(413, "PATCH", job(id), `{"args":"`+strings.Repeat("x", 1<<20)+`"}`)
+
+	got = r.want(200, "POST", job(id, "/cancel"), "")
+	r.conforms("Job", got)
+	if state := read[jobstore.Job](r, got).State; state != jobstore.Cancelled {
+		t.Errorf("cancelled: %s", state)
+	}
+	for _, refused := range []struct{ method, path, body string }{{"POST", job(id, "/cancel"), ""}, {"PATCH", job(id), `{"priority":10}`}} {
+		p := read[web.Problem](r, r.want(409, refused.method, refused.path, refused.body))
+		if p.Type != "urn:warren:problem:refused" || !strings.Contains(p.Detail, "CANCELLED") {
+			t.Errorf("%s %s: %+v", refused.method, refused.path, p)
+		}
+	}
+	if state := read[jobstore.Job](r, r.want(200, "POST", job(id, "/retry"), "")).State; state.Final() {
+		t.Errorf("after a retry: %s", state)
+	}
+	if got := r.want(204, "DELETE", job(id), ""); len(got.body) != 0 {
+		t.Errorf("deleted: %s", got.body)
+	}
+	for _, gone := range []struct{ method, path, body string }{
+		{"GET", job(id), ""},
+		{"PATCH", job(id), `{"priority":10}`},
+		{"DELETE", job(id), ""},
+		{"POST", job(id, "/retry"), ""},
+		{"POST", job(id, "/cancel"), ""},
+		{"GET", job(id, "/why"), ""},
+		{"GET", job(id, "/logs"), ""},
+	} {
+		if p := read[web.Problem](r, r.want(404, gone.method, gone.path, gone.body)); p.Type != "urn:warren:problem:no-such-job" {
+			t.Errorf("%s %s: %+v", gone.method, gone.path, p)
+		}
+	}
+	r.want(404, "GET", job(id, "/events"), "", "Accept: text/event-stream")
+	for _, bad := range []string{"0", "-1", "01", "+1", "1e3", "x", "9223372036854775808", "%31%00"} {
+		if p := read[web.Problem](r, r.want(422, "GET", "/api/v1/jobs/"+bad, "")); p.Field != "id" {
+			t.Errorf("number %s: %+v", bad, p)
+		}
+	}
+}
+
+// A unique key that somebody else has by now is a conflict, not a failure inside.
+func TestRetryWithoutItsKey(t *testing.T) {
+	t.Parallel()
+	r := serve(t)
+	unique := `{"kind":"probe","mode":"unique","identifier":"i","delay":"1h"}`
+	first := r.publish(unique)[0]
+	r.want(200, "POST", job(first, "/cancel"), "")
+	second := r.publish(unique)[0]
+	p := read[web.Problem](r, r.want(409, "POST", job(first, "/retry"), ""))
+	if !strings.Contains(p.Detail, fmt.Sprintf("job %d holds its key", second)) {
+		t.Errorf("problem: %+v", p)
+	}
+}
+
+func TestWhyAndLogs(t *testing.T) {
+	t.Parallel()
+	r := serve(t)
+	ids := r.publish(`{"kind":"probe","args":{"outcome":"permanent","message":"no such address"}}`, `{"kind":"probe","delay":"1h"}`)
+	r.work()
+	got := r.want(200, "GET", job(ids[0], "/logs"), "")
+	r.conforms("Logs", got)
+	if logs := read[jobstore.Job](r, got); logs.State != jobstore.PermanentlyFailed || len(logs.Errors) != 1 || !strings.Contains(logs.Error, "no such address") {
+		t.Errorf("logs: %s", got.body)
+	}
+	r.conforms("Logs", r.want(200, "GET", job(ids[1], "/logs"), ""))
+	got = r.want(200, "GET", job(ids[1], "/why"), "")
+	r.conforms("Explanation", got)
+	if why := read[web.Explanation](r, got); why.Verdict != "blocked" || !slices.ContainsFunc(why.Gates, func(g jobstore.Gate) bool { return g.Name == jobstore.GateNotDue }) {
+		t.Errorf("why: %s", got.body)
+	}
+}
+
+func TestOverview(t *testing.T) {
+	t.Parallel()
+	r := serve(t)
+	r.publish(`{"kind":"probe"}`, `{"kind":"mail","delay":"1h"}`)
+	for _, c := range []jobstore.Consumer{
+		{Host: "h", PID: 1, Kinds: []string{"mail", "probe"}, Queues: []string{"post", "default"}, Priorities: []int{10}, Slots: 3},
+		{Host: "h", PID: 2, Kinds: []string{"mail"}, Queues: []string{"post", "media"}, Priorities: []int{10}, Slots: 3},
+	} {
+		if _, err := r.app.Store.Register(t.Context(), c, 1e12); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for path, schema := range map[string]string{"stats": "Stats", "queues": "Queues", "consumers": "Consumers", "kinds": "Kinds"} {
+		r.conforms(schema, r.want(200, "GET", "/api/v1/"+path, ""))
+	}
+	stats := read[jobstore.Stats](r, r.want(200, "GET", "/api/v1/stats", ""))
+	if stats.Total[jobstore.Ready] != 1 || stats.Queues["post"][jobstore.Scheduled] != 1 {
+		t.Errorf("stats: %+v", stats)
+	}
+	got := r.want(200, "GET", "/api/v1/kinds", "")
+	if want := `{"kinds":[{"kind":"mail","consumers":2,"queues":["default","media","post"]},{"kind":"probe","consumers":1,"queues":["default","post"]}]}`; strings.TrimSpace(string(got.body)) != want {
+		t.Errorf("kinds: %s, want %s", got.body, want)
+	}
+	queues := r.want(200, "GET", "/api/v1/queues", "")
+	if !strings.Contains(string(queues.body), `"oldest_ready_seconds":`) || !strings.Contains(string(queues.body), `"queue":"post"`) {
+		t.Errorf("queues: %s", queues.body)
+	}
+	if got := r.want(200, "GET", "/api/v1/openapi.json", ""); !json.Valid(got.body) || !strings.Contains(string(got.body), `"openapi": "3.1.0"`) {
+		t.Errorf("description: %.200s", got.body)
+	}
+}
