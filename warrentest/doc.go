@@ -1,0 +1,29 @@
+// Package warrentest runs jobs inside a unit test: the real client, handlers and outcomes on a
+// database in memory, without a server and without waiting.
+//
+//	env := warrentest.New(t, &registry)
+//	service := NewService(env.Client())     // the code under test publishes as ever
+//	service.SignUp("ada@example.com")
+//	warrentest.RequirePublished[Welcome](t, env)
+//	for _, attempt := range env.Drain() { … } // its jobs, and theirs, have run
+//
+// There are four ways to look at jobs:
+//   - [RequirePublished], [RequireNotPublished], [RequireNothingPublished] and [Published] ask what
+//     was published, whether it ran or not.
+//   - [Env.Drain] runs everything that is due and tells what came of it.
+//   - [Opts].Inline runs each job before its Publish returns.
+//   - [Perform] and [PerformFunc] run one attempt of one handler.
+//
+// # Time
+//
+// The clock of an [Env] stands still until [Env.Advance] moves it. A job that is delayed, waits, or
+// failed for now becomes due by that, and not by waiting. Only what Warren itself does goes by this
+// clock: time.Now, contexts and the timeout of an attempt are real.
+//
+// # Inline
+//
+// With [Opts].Inline a publish returns when the attempt of its job has ended, and every other job
+// that is due has had its turn. In [warren.Client.InTx] that is after the commit. Inside a handler
+// the new job runs first and the handler goes on afterwards; only a member of the handler's own
+// serial group waits for it to end. That an attempt failed is no error of Publish: see [Env.Job].
+package warrentest

@@ -1,0 +1,129 @@
+package warrentest
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/warrenq/warren"
+	"github.com/warrenq/warren/jobstore"
+	"github.com/warrenq/warren/jobstore/sqlite"
+)
+
+// Opts is how an Env is made. The zero value works.
+type Opts struct {
+	// Priorities and DefaultQueue are as in warren.ClientConfig.
+	Priorities   []int
+	DefaultQueue string
+	// Hooks are called around every attempt, as in warren.ConsumerConfig.
+	Hooks warren.Hooks
+	// Inline runs jobs when they are published: Publish returns after their attempt. See the package
+	// documentation.
+	Inline bool
+	// Start is what the clock says at first. Default: the time of New.
+	Start time.Time
+	// Patience is how long, in real time, one Drain or one inline publish may take before it gives
+	// up and says what still runs. Default 30 s.
+	Patience time.Duration
+}
+
+// Env is an installation of a test's own: a database in memory, a client, and a clock that only
+// the test moves. Its methods may be called by many goroutines at once, but those that take no
+// context fail the test, so that they belong into its own goroutine.
+type Env struct {
+	tb       testing.TB
+	opts     Opts
+	registry *warren.Registry
+	store    *sqlite.Store
+	client   *warren.Client
+
+	mu    sync.Mutex
+	now   time.Time
+	ended chan struct{} // closed and replaced when an attempt has ended
+}
+
+// New makes an installation that knows the kinds of registry, and removes it at the test's end.
+// At most one Opts counts. What is wrong with the registry or the options fails the test.
+func New(tb testing.TB, registry *warren.Registry, opts ...Opts) *Env {
+	tb.Helper()
+	e := &Env{tb: tb, registry: registry, ended: make(chan struct{})}
+	if len(opts) > 0 {
+		e.opts = opts[0]
+	}
+	e.opts.Patience = cmp.Or(e.opts.Patience, 30*time.Second)
+	e.opts.Priorities = slices.Clone(e.opts.Priorities)
+	e.now = e.opts.Start
+	if e.now.IsZero() {
+		e.now = time.Now().Truncate(time.Millisecond) // what a row can hold, so that Advance is exact
+	}
+	if err := e.open(tb.Context()); err != nil {
+		tb.Fatalf("warrentest: %v", err)
+	}
+	return e
+}
+
+func (e *Env) open(ctx context.Context) error {
+	var err error
+	if e.store, err = sqlite.Open(ctx, sqlite.Memory, sqlite.Config{Now: e.Now}); err != nil {
+		return err
+	}
+	e.tb.Cleanup(e.store.Close)
+	if err := e.store.Migrate(ctx); err != nil {
+		return err
+	}
+	// A consumer checks the whole registry, and this one is not run.
+	if _, err := e.consumer(nil); err != nil { //nolint:contextcheck // it makes a consumer and starts nothing
+		return err
+	}
+	var store warren.ClientStore = e.store
+	if e.opts.Inline {
+		store = newInline(e)
+	}
+	e.client, err = warren.NewClient(warren.ClientConfig{
+		Store: store, Registry: e.registry, Priorities: e.opts.Priorities, DefaultQueue: e.opts.DefaultQueue,
+	})
+	return err
+}
+
+// Client publishes into this installation. Hand it to the code under test.
+func (e *Env) Client() *warren.Client { return e.client }
+
+// Store is the database, to look at rows, to cancel or retry as an operator would, or for
+// statements of the test's own with its InTx and sqlite.From. It is closed at the test's end.
+func (e *Env) Store() *sqlite.Store { return e.store }
+
+// Now is what the clock of this installation says. It stands still; see Advance.
+func (e *Env) Now() time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.now
+}
+
+// Advance moves the clock forward by d. Jobs that become due by that run in the next Drain.
+func (e *Env) Advance(d time.Duration) {
+	e.tb.Helper()
+	if d < 0 {
+		e.tb.Fatalf("warrentest: advance by %s: the clock goes forward only", d)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.now = e.now.Add(d)
+}
+
+// Job returns a job's row as it is now. A number that no job has fails the test.
+func (e *Env) Job(id jobstore.ID) jobstore.Job {
+	e.tb.Helper()
+	job, err := e.store.Get(context.WithoutCancel(e.tb.Context()), id)
+	if err != nil {
+		e.tb.Fatalf("warrentest: %v", err)
+	}
+	return job
+}
+
+// List makes an Env something that RequirePublished looks into. It returns jobs by number.
+func (e *Env) List(ctx context.Context, f jobstore.Filter) ([]jobstore.Job, error) {
+	return e.store.List(ctx, f)
+}
