@@ -22,6 +22,7 @@ import (
 	"github.com/warrenq/warren/internal/lifecycle"
 	"github.com/warrenq/warren/jobstore"
 	"github.com/warrenq/warren/jobstore/postgres"
+	"github.com/warrenq/warren/jobstore/sqlite"
 )
 
 // ErrUsage marks errors about what a person configured.
@@ -75,7 +76,7 @@ func Connect(ctx context.Context, cfg *config.Config, opts Options) (*App, error
 	url := string(cfg.DatabaseURL)
 	switch {
 	case url == "":
-		return nil, usageError{errors.New("DATABASE_URL is not set; give it the address of a database, such as postgres://user:password@127.0.0.1:5432/app")}
+		return nil, usageError{errors.New("DATABASE_URL is not set; give it the address of a database, such as postgres://user:password@127.0.0.1:5432/app or sqlite:/var/lib/warren/warren.db")}
 	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
 		store, err := postgres.Open(ctx, url, postgres.Config{Schema: cfg.Schema, Log: a.serverLog()})
 		if errors.Is(err, jobstore.ErrInvalid) {
@@ -85,12 +86,20 @@ func Connect(ctx context.Context, cfg *config.Config, opts Options) (*App, error
 			return nil, err
 		}
 		a.Store = store
+	case strings.HasPrefix(url, sqliteScheme):
+		store, err := sqlite.Open(ctx, strings.TrimPrefix(url, sqliteScheme), sqlite.Config{Log: a.serverLog()})
+		if err != nil {
+			return nil, err
+		}
+		a.Store = store
 	default:
 		scheme, _, _ := strings.Cut(url, ":")
-		return nil, usageError{fmt.Errorf("DATABASE_URL begins with %.20q; it must be postgres://user:password@host:port/database", scheme)}
+		return nil, usageError{fmt.Errorf("DATABASE_URL begins with %.20q; it must be postgres://user:password@host:port/database or sqlite:PATH", scheme)}
 	}
 	return a, nil
 }
+
+const sqliteScheme = "sqlite:"
 
 // serverLog gets warnings about the database's settings. Only consumers pass them on: a command that
 // a person types would repeat them every time.
@@ -144,7 +153,11 @@ func (a *App) settings() (jobstore.Settings, error) {
 
 // WriteMigrations prints the migrations as SQL, for people who run them with their own tools.
 func WriteMigrations(w io.Writer, cfg *config.Config) error {
-	text, err := postgres.MigrationSQL(cfg.Schema)
+	list := func() (string, error) { return postgres.MigrationSQL(cfg.Schema) }
+	if strings.HasPrefix(string(cfg.DatabaseURL), sqliteScheme) {
+		list = sqlite.MigrationSQL
+	}
+	text, err := list()
 	if err != nil {
 		return usageError{err}
 	}

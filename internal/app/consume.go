@@ -33,6 +33,8 @@ type ConsumerOptions struct {
 	Systemd sdnotify.Notifier
 	// Observer is told what happens too; nil = nobody.
 	Observer warren.Observer
+	// Before are parts that begin before the consumer and end after it.
+	Before []lifecycle.Part
 	// Publishing makes parts that publish over the consumer's client: they begin after it and end
 	// before it. nil = none.
 	Publishing func(client *warren.Client) []lifecycle.Part

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"go.uber.org/zap"
@@ -64,7 +65,7 @@ func (w *watch) Observe(ctx context.Context, e warren.Event) {
 // run runs the consumer with its watchers around it: they start first and stop last, so that a probe
 // is answered while the consumer drains, and its last failures are told.
 func (w *watch) run(ctx context.Context, consumer *warren.Consumer) error {
-	var parts []lifecycle.Part
+	parts := slices.Clone(w.opts.Before)
 	if w.opts.Listen != "" {
 		w.metrics.Backlog(w.app.Store, consumer.Queues(), consumer.Priorities())
 		server, err := health.Listen(ctx, health.Config{

@@ -17,8 +17,8 @@ func orderCmds(env *Env) []*cobra.Command {
 	return []*cobra.Command{retryCmd(env), cancelCmd(env), deleteCmd(env), editCmd(env)}
 }
 
-func idle(s jobstore.State) bool { return s != jobstore.Processing }
-func live(s jobstore.State) bool { return !s.Final() && s != jobstore.Processing }
+func idle(s jobstore.State) bool    { return s != jobstore.Processing }
+func pending(s jobstore.State) bool { return !s.Final() && s != jobstore.Processing }
 
 // liveStates are those of jobs that may still run. PROCESSING is among them, so that an order
 // says which jobs it could not reach.
@@ -65,7 +65,7 @@ func cancelCmd(env *Env) *cobra.Command {
 a recurring job ends. A job that is PROCESSING is left alone (exit code 4).`,
 		Example: `  warren jobs cancel 17
   warren jobs cancel --queue media --tag import-7 --yes`,
-	}, &order{verb: "cancel", past: "cancelled", takes: live, states: liveStates()},
+	}, &order{verb: "cancel", past: "cancelled", takes: pending, states: liveStates()},
 		func(s jobstore.Store) apply { return s.Cancel })
 }
 
@@ -92,7 +92,7 @@ type editFlags struct {
 }
 
 func editCmd(env *Env) *cobra.Command {
-	f := editFlags{order: order{verb: "edit", past: "edited", takes: live, states: liveStates()}}
+	f := editFlags{order: order{verb: "edit", past: "edited", takes: pending, states: liveStates()}}
 	cmd := &cobra.Command{
 		Use:   "edit [ID]…",
 		Short: "Change jobs that have not started",

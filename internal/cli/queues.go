@@ -179,7 +179,7 @@ func queuesResumeCmd(env *Env) *cobra.Command {
 }
 
 func queuesClearCmd(env *Env) *cobra.Command {
-	o := &order{verb: "cancel", past: "cancelled", takes: live}
+	o := &order{verb: "cancel", past: "cancelled", takes: pending}
 	for _, s := range liveStates() {
 		if s != jobstore.Processing {
 			o.states = append(o.states, s)

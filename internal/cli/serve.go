@@ -39,17 +39,9 @@ func (e *Env) serve(cmd *cobra.Command, listen, tokenFile string) error {
 	if err != nil {
 		return err
 	}
-	addr, err := health.Address(listen)
+	addr, err := e.apiAddress(cmd, cfg, listen, tokenFile)
 	if err != nil {
-		return usagef("--listen: %w", err)
-	}
-	if cmd.Flags().Changed("token-file") {
-		if cfg.APIToken, err = readToken(tokenFile); err != nil {
-			return usagef("--token-file: %w", err)
-		}
-	}
-	if err := app.CheckListen(cfg, addr); err != nil {
-		return usage(err)
+		return err
 	}
 	a, err := app.Open(cmd.Context(), cfg, e.options("producer"))
 	if errors.Is(err, app.ErrUsage) {
@@ -64,6 +56,23 @@ func (e *Env) serve(cmd *cobra.Command, listen, tokenFile string) error {
 		return usage(err)
 	}
 	return err
+}
+
+// apiAddress is where the API may be served; it reads the token that guards it.
+func (e *Env) apiAddress(cmd *cobra.Command, cfg *config.Config, listen, tokenFile string) (string, error) {
+	addr, err := health.Address(listen)
+	if err != nil {
+		return "", usagef("--listen: %w", err)
+	}
+	if cmd.Flags().Changed("token-file") {
+		if cfg.APIToken, err = readToken(tokenFile); err != nil {
+			return "", usagef("--token-file: %w", err)
+		}
+	}
+	if err := app.CheckListen(cfg, addr); err != nil {
+		return "", usage(err)
+	}
+	return addr, nil
 }
 
 // readToken reads a token from a file, which must have one.

@@ -38,25 +38,24 @@ func frame(s *snapshot, width, height int, colour bool) []string {
 	lines = lines[:min(len(lines), max(height-1, 1))]
 	for i, line := range lines {
 		line = cut(terminal.OneLine(line), width)
-		if colour {
-			line = paint(line, i == 0 || isHeading(line))
+		switch {
+		case colour && (i == 0 || isHeading(line)):
+			line = terminal.Bold(line)
+		case colour && strings.HasPrefix(line, outcomeIndent):
+			line = terminal.PaintStates(line)
 		}
 		lines[i] = line
 	}
 	return lines
 }
 
+// outcomeIndent begins the lines that have a state to paint.
+const outcomeIndent = "   "
+
 // isHeading knows headings by their first words, with which nothing else begins.
 func isHeading(line string) bool {
 	return slices.ContainsFunc([]string{"queue ", "running: ", "what came of it: ", "try next"},
 		func(begin string) bool { return strings.HasPrefix(line, begin) })
-}
-
-func paint(line string, bold bool) string {
-	if bold {
-		return terminal.Bold(line)
-	}
-	return terminal.PaintStates(line)
 }
 
 // bandTable is the backlog and the throughput of each band.
@@ -92,7 +91,7 @@ func count(b bandLine, states ...jobstore.State) string {
 func runningLines(s *snapshot, n int) []string {
 	lines := []string{fmt.Sprintf("running: %d", len(s.running))}
 	for _, a := range s.running[:n] {
-		lines = append(lines, "  "+a.line(s.now))
+		lines = append(lines, outcomeIndent+a.line(s.now))
 	}
 	return lines
 }
@@ -127,7 +126,7 @@ func bar(took, expect time.Duration) string {
 func outcomeLines(s *snapshot, n int) []string {
 	lines := []string{"what came of it: " + totals(s.totals)}
 	for _, o := range s.ended[:n] {
-		lines = append(lines, "  "+o.line())
+		lines = append(lines, outcomeIndent+o.line())
 	}
 	return lines
 }

@@ -60,10 +60,10 @@ default        10      7        0   10000+         0      1          0.2
 default        20      0        0        0         0      1          0.2
 
 running: 1
-  3      report      10  [######..................] 2s of 8s
+   3      report      10  [######..................] 2s of 8s
 what came of it: 1 TEMPORARILY_FAILED, 1 FINISHED
-  2      charge     TEMPORARILY_FAILED after 2s, again in 1m0s: no \x1b[2J answ…
-  1      mail       FINISHED after 12ms
+   2      charge     TEMPORARILY_FAILED after 2s, again in 1m0s: no \x1b[2J ans…
+   1      mail       FINISHED after 12ms
 
 try next, in a second terminal:
   producer publish mail

@@ -127,12 +127,13 @@ func (k *Keeper) deregister(ctx context.Context, term *Term) {
 	}
 }
 
-// register repeats until the database has taken the registration or ctx ends (nil term).
+// register repeats until the database has taken the registration or ctx ends (nil term). A schema
+// that does not fit, and a database that has its consumer already, are errors at once.
 func (k *Keeper) register(ctx context.Context) (*Term, error) {
 	for pause := 100 * time.Millisecond; ctx.Err() == nil; pause = min(2*pause, 2*time.Second) {
 		k.pulse.Beat()
 		term, err := k.registerOnce(ctx)
-		if err == nil || errors.Is(err, jobstore.ErrSchema) {
+		if err == nil || errors.Is(err, jobstore.ErrSchema) || errors.Is(err, jobstore.ErrRefused) {
 			return term, err
 		}
 		if ctx.Err() == nil {

@@ -168,7 +168,7 @@ func (w *world) must(t *testing.T, program string, args ...string) string {
 	return strings.TrimSpace(r.stdout)
 }
 
-// daemon is a consumer that runs until it is stopped.
+// daemon is a program that runs until it is stopped.
 type daemon struct {
 	cmd  *exec.Cmd
 	log  *lockedBuffer
@@ -178,7 +178,13 @@ type daemon struct {
 // start starts `consumer run`.
 func (w *world) start(t *testing.T, args ...string) *daemon {
 	t.Helper()
-	d := &daemon{cmd: w.command("consumer", append([]string{"run"}, args...)...), log: &lockedBuffer{}, done: make(chan struct{})}
+	return w.daemon(t, "consumer", append([]string{"run"}, args...)...)
+}
+
+// daemon starts a program.
+func (w *world) daemon(t *testing.T, program string, args ...string) *daemon {
+	t.Helper()
+	d := &daemon{cmd: w.command(program, args...), log: &lockedBuffer{}, done: make(chan struct{})}
 	d.cmd.Stdout, d.cmd.Stderr = d.log, d.log
 	// A test that dies takes its children along.
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -191,7 +197,7 @@ func (w *world) start(t *testing.T, args ...string) *daemon {
 		_ = d.cmd.Process.Kill()
 		<-d.done
 		if t.Failed() {
-			t.Logf("consumer run %s said:\n%s", strings.Join(args, " "), d.log.tail(8000))
+			t.Logf("%s %s said:\n%s", program, strings.Join(args, " "), d.log.tail(8000))
 		}
 	})
 	return d
