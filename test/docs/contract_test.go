@@ -30,7 +30,7 @@ func TestPromisesHaveTests(t *testing.T) {
 		promises++
 		for _, column := range cells[1:] {
 			found := named.FindAllStringSubmatch(column, -1)
-			if len(found) == 0 && column != "the same |" && column != "– |" {
+			if what := strings.TrimSuffix(column, " |"); len(found) == 0 && what != "the same" && what != "–" {
 				t.Errorf("%s names no test in %q", cells[0], column)
 			}
 			for _, f := range found {
