@@ -67,17 +67,12 @@ func (c *claim) next(ctx context.Context, n int) ([]jobstore.Lease, error) {
 			found = append(found, band...)
 		}
 		slices.SortFunc(found, func(a, b jobstore.Lease) int { return cmp.Compare(a.Job.ID, b.Job.ID) })
-		for _, l := range found[:min(len(found), n-len(got))] {
-			if err := c.grant(ctx, &l); err != nil {
-				return nil, err
-			}
-			got = append(got, l)
-		}
+		got = append(got, found[:min(len(found), n-len(got))]...)
 		if len(got) == n {
 			break
 		}
 	}
-	return got, nil
+	return got, c.grant(ctx, got)
 }
 
 // sortedSet is a copy in order, without doubles.

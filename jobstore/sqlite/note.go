@@ -16,12 +16,7 @@ func (s *Store) Note(ctx context.Context, by jobstore.HolderID, notes []jobstore
 		return nil
 	}
 	_, err := writing(ctx, s, func(ctx context.Context, q session) (struct{}, error) {
-		for i := range notes {
-			if err := note(ctx, q, by, &notes[i]); err != nil {
-				return struct{}{}, err
-			}
-		}
-		return struct{}{}, nil
+		return struct{}{}, noteIn(ctx, q, by, notes)
 	})
 	if err != nil {
 		return s.wrap(fmt.Sprintf("note the metadata of %d jobs", len(notes)), err)
@@ -29,16 +24,25 @@ func (s *Store) Note(ctx context.Context, by jobstore.HolderID, notes []jobstore
 	return nil
 }
 
-// note has the fence of an outcome.
-func note(ctx context.Context, q session, by jobstore.HolderID, n *jobstore.Note) error {
-	found, err := gather(ctx, q, leasedSQL, scanLeased, n.ID)
-	if err != nil || len(found) == 0 || !found[0].under(by, n.LeaseNo) {
-		return err
+// noteIn has the fence of an outcome.
+func noteIn(ctx context.Context, q session, by jobstore.HolderID, notes []jobstore.Note) error {
+	for i := range notes {
+		n := &notes[i]
+		rows, err := leasedOf(ctx, q, []jobstore.ID{n.ID})
+		if err != nil {
+			return err
+		}
+		l := rows[n.ID]
+		if l == nil || !l.under(by, n.LeaseNo) {
+			continue
+		}
+		metadata, err := merged(l.metadata.String, n.Metadata)
+		if err != nil || metadata == nil {
+			return err
+		}
+		if _, err := q.exec(ctx, noteSQL, n.ID, *metadata); err != nil {
+			return err
+		}
 	}
-	metadata, err := merged(found[0].metadata.String, n.Metadata)
-	if err != nil || metadata == nil {
-		return err
-	}
-	_, err = q.exec(ctx, noteSQL, n.ID, *metadata)
-	return err
+	return nil
 }

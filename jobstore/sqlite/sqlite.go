@@ -119,6 +119,9 @@ func (s *Store) connect(ctx context.Context) error {
 		return err
 	}
 	s.write = newWriter(conn)
+	if err := forgetStatistics(ctx, direct{conn}); err != nil {
+		return err
+	}
 	if s.path == Memory {
 		return nil
 	}
@@ -131,6 +134,26 @@ func (s *Store) connect(ctx context.Context) error {
 	s.readDB.SetMaxIdleConns(readers)
 	s.reads = newPrepared(s.readDB)
 	return nil
+}
+
+const statisticsSQL = `-- warren: statistics
+SELECT count(*) FROM sqlite_schema WHERE name IN ('sqlite_stat1', 'warren_migrations')`
+
+const forgetStatisticsSQL = `-- warren: forget statistics
+DELETE FROM sqlite_stat1 WHERE tbl = 'jobs' OR tbl LIKE 'job\_%' ESCAPE '\' OR tbl LIKE 'warren\_%' ESCAPE '\'`
+
+// forgetStatistics removes what ANALYZE has noted about our tables. Without it SQLite plans every
+// statement as it should be; with what was true of a small table, it reads the whole of a large one.
+func forgetStatistics(ctx context.Context, q session) error {
+	found, err := gather(ctx, q, statisticsSQL, scanInt)
+	if err != nil || found[0] < 2 {
+		return err
+	}
+	n, err := q.exec(ctx, forgetStatisticsSQL)
+	if err == nil && n > 0 {
+		_, err = q.exec(ctx, "ANALYZE sqlite_schema") // which reads the rest again, and analyzes nothing
+	}
+	return err
 }
 
 // DSN returns the address of the file at path for sql.Open("sqlite", …), with the settings that

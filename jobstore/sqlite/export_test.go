@@ -1,0 +1,38 @@
+package sqlite
+
+import (
+	"context"
+	"strconv"
+	"testing"
+)
+
+// Wrap is what a store of the file at path makes of an error.
+func Wrap(path string, err error) error { return (&Store{path: path}).wrap("test", err) }
+
+// Limit lets the file grow to so many pages.
+func (s *Store) Limit(tb testing.TB, pages int) {
+	tb.Helper()
+	_, err := writing(tb.Context(), s, func(ctx context.Context, q session) ([]int64, error) {
+		return gather(ctx, q, "PRAGMA max_page_count = "+strconv.Itoa(pages), scanInt)
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// HotSQL are the statements that run while jobs do, by name.
+func HotSQL() map[string]string {
+	return map[string]string{
+		"claim": claimSQL, "granted": grantedSQL, "grant": grantSQL, "absorb": absorbSQL, "strange": strangeSQL, "alive": aliveSQL,
+		"claim next": claimBandSQL, "claim heads": claimHeadsSQL, "blocker": blockerSQL,
+		"leased": leasedSQL, "end": endSQL, "keep": keepSQL, "note": noteSQL, "heads of": headsOfSQL, "heads": headsSQL,
+		"look": lookSQL, "due": dueSQL, "outbox": outboxSQL, "announced": announcedSQL, "tell": tellSQL, "ready from": readyFromSQL,
+		"held": heldSQL, "back": backSQL, "quarantine": quarantineSQL, "bury": buryDeadSQL, "remove": removeHolderSQL, "consumers": consumersSQL,
+		"retain": retainSQL, "retain keys": retainKeysSQL, "clear": clearSQL, "ended": endedSQL,
+		"reannounce": reannounceSQL, "reannounce groups": reannounceGroupsSQL,
+		"bands": bandsSQL, "ready": readySQL, "others": othersSQL, "outbox gauge": outboxGaugeSQL,
+		"get": getSQL, "unfinished": unfinishedSQL, "subjects": subjectsSQL, "retry": retrySQL, "cancel": cancelSQL, "delete": deleteSQL, "edit": editSQL,
+		"ahead": aheadSQL, "ahead due": aheadDueSQL, "ahead heads": aheadHeadsSQL, "position": explainPositionSQL, "known queue": knownQueueSQL,
+		"decided": decidedSQL, "key holder": keyHolderSQL,
+	}
+}
