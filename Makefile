@@ -30,9 +30,17 @@ build: ## Build the programs into bin/
 		$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ "./$$program"; \
 	done
 
-# The demo's servers are private and gone when it ends.
+# The first build takes a minute or two: it compiles a database. exec, so that a signal to make's child
+# is one to the demo.
 .PHONY: demo
-demo: build ## The main job for real, on private servers: 400 jobs, two consumers with ranges
+demo: ## Everything in one process, without a server: samples, a view of them, an HTTP API
+	@echo 'building warren and producer into bin/ (the first time takes a minute)'
+	@$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/warren ./cmd/producer
+	@exec bin/warren dev
+
+# The servers are private and gone when it ends.
+.PHONY: demo-servers
+demo-servers: build ## The main job on private PostgreSQL and RabbitMQ: 400 jobs, two consumers with ranges
 	$(GO) build -o $(TOOLS)/with-servers ./internal/testenv/cmd/with-servers
 	$(TOOLS)/with-servers -- ./examples/demo/demo.sh
 

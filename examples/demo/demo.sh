@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # The main job, for real: jobs from a file become rows, their numbers travel over RabbitMQ, and two
-# consumers with different ranges run them side by side. `make demo` runs this with private servers;
+# consumers with different ranges run them side by side. `make demo-servers` runs this with private servers;
 # with DATABASE_URL and AMQP_URL it works on yours.
 set -euo pipefail
 
-export DATABASE_URL=${DATABASE_URL:-${WARREN_TEST_DATABASE_URL:?set DATABASE_URL, or run make demo}}
+export DATABASE_URL=${DATABASE_URL:-${WARREN_TEST_DATABASE_URL:?set DATABASE_URL, or run make demo-servers}}
 export AMQP_URL=${AMQP_URL:-${WARREN_TEST_AMQP_URL:-none}}
 # A schema and a prefix of the demo's own: nothing else is touched.
 export WARREN_SCHEMA=warren_demo WARREN_QUEUE_PREFIX=warren-demo WARREN_LOG_LEVEL=warn

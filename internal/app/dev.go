@@ -2,8 +2,11 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/warrenq/warren"
@@ -19,6 +22,8 @@ import (
 type DevOptions struct {
 	// Listen is where other programs publish over HTTP.
 	Listen string
+	// AnyPort takes another port when that of Listen is taken.
+	AnyPort bool
 	// Screen is where samples and what becomes of them are shown. nil = no samples.
 	Screen *live.Screen
 	// Try makes commands for the person who looks, given the address of the API.
@@ -41,6 +46,10 @@ func ProbeIfNothing(cfg *config.Config) {
 // what becomes of them. It returns the outcomes of this process by state.
 func (a *App) Dev(ctx context.Context, o DevOptions) (map[jobstore.State]int, error) {
 	server, err := a.ListenAPI(ctx, o.Listen)
+	if o.AnyPort && errors.Is(err, syscall.EADDRINUSE) {
+		host, _, _ := net.SplitHostPort(o.Listen) // it has just been listened to
+		server, err = a.ListenAPI(ctx, net.JoinHostPort(host, "0"))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ SIGTERM or SIGINT (Ctrl-C) drains; a second one hands back at once what still ru
 	}
 	fl := cmd.Flags()
 	fl.BoolVar(&f.noDemo, "no-demo", false, "no sample jobs and no view: a small server")
-	fl.StringVar(&f.listen, "listen", defaultListen, "HOST:PORT of the HTTP API; a port alone is one of 127.0.0.1")
+	fl.StringVar(&f.listen, "listen", defaultListen, "HOST:PORT of the HTTP API; a port alone is one of 127.0.0.1 (default: another port when it is taken)")
 	fl.StringVar(&f.data, "data", devDir, "directory of the database file, made if need be")
 	fl.StringVar(&f.tokenFile, "token-file", "", "file with the token that requests must bring (default: the configuration's api_token)")
 	fl.IntP("concurrency", "c", 10, "handlers that run at a time")
@@ -68,7 +68,7 @@ func (e *Env) dev(cmd *cobra.Command, f *devFlags) error {
 		}
 	}
 	opts := e.options("consumer")
-	dev := app.DevOptions{Listen: addr, Second: e.Second}
+	dev := app.DevOptions{Listen: addr, AnyPort: !cmd.Flags().Changed("listen"), Second: e.Second}
 	if f.noDemo {
 		app.ProbeIfNothing(cfg)
 	} else {

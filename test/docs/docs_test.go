@@ -2,6 +2,7 @@
 package docs
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io/fs"
@@ -254,17 +255,74 @@ func split(text string) (declarations, statements string) {
 	return outside.String(), inside.String()
 }
 
-// make demo, as README promises, ends well; the servers are those of the tests.
+// make demo, as README promises: samples come to every outcome without a server, the command that it
+// suggests works from a second terminal, and an interrupt ends it well.
 func TestDemo(t *testing.T) {
+	t.Parallel()
+	dir := checkout(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "make", "demo")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "DATABASE_URL=", "AMQP_URL=", "NO_COLOR=1", "WARREN_CONFIG=")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	tried := false
+	for scan := bufio.NewScanner(pipe); scan.Scan(); {
+		line := scan.Text()
+		out.WriteString(line + "\n")
+		if _, counts, ok := strings.Cut(line, "a second; "); ok && !tried && strings.Contains(counts, "PERMANENTLY_FAILED") && strings.Contains(counts, "FINISHED") {
+			tried = true
+			if id := run(t, dir, []string{"DATABASE_URL=sqlite:" + dir + "/.warren/warren.db"}, "bin/producer", "publish", "probe"); strings.TrimSpace(id) == "" {
+				t.Error("publish beside the demo printed no number")
+			}
+			if err := syscall.Kill(-cmd.Process.Pid, syscall.SIGINT); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	_ = cmd.Wait() // make ends by the signal too, and says so
+	if !tried || !strings.Contains(out.String(), "\ndrained. ") {
+		t.Errorf("make demo did not get to its end:\n%s", out.String())
+	}
+}
+
+// The main job on private servers ends well; the servers are those of the tests.
+func TestDemoServers(t *testing.T) {
 	t.Parallel()
 	dsn := testenv.Postgres(t)
 	env := []string{
 		testenv.EnvDatabaseURL + "=" + dsn, testenv.EnvAMQPURL + "=" + testenv.RabbitMQ(t),
 		"DATABASE_URL=", "AMQP_URL=", "NO_COLOR=1",
 	}
-	out := run(t, checkout(t), env, "make", "demo")
+	out := run(t, checkout(t), env, "make", "demo-servers")
 	if n := count(t, dsn, "SELECT count(*) FROM warren_demo.jobs WHERE state = 'FINISHED'"); n != 400 {
 		t.Errorf("%d of 400 jobs are FINISHED:\n%s", n, out)
+	}
+}
+
+// What README has people type without servers works.
+func TestReadmeWithoutServers(t *testing.T) {
+	t.Parallel()
+	page := blocks(t, "../../README.md")
+	lines := []string{`make build && export PATH="$PWD/bin:$PATH"`}
+	for _, line := range typed(t, one(t, page, "With your own servers", "console")) {
+		if strings.HasPrefix(line, "cat > warren.yaml") || len(lines) > 1 && lines[len(lines)-1] != "YAML" {
+			lines = append(lines, line)
+		}
+	}
+	lines = append(lines, typed(t, one(t, page, "Without servers, for good", "console"))...)
+	out := run(t, checkout(t), nil, "bash", "-euo", "pipefail", "-c", strings.Join(lines, "\n"))
+	if !regexp.MustCompile(`(?m)^FINISHED +1$|FINISHED.* 1\b`).MatchString(out) {
+		t.Errorf("the job did not run:\n%s", out)
 	}
 }
 
