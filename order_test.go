@@ -20,7 +20,7 @@ func TestABetterJobOvertakes(t *testing.T) {
 	modes(t, func(t *testing.T, store *postgres.Store, b broker.Broker) {
 		t.Helper()
 		free := make(chan struct{})
-		started := make(chan string, 100)
+		started := make(chan string, 1000)
 		r := handle(func(_ context.Context, job *warren.Job[mail]) error {
 			if job.Args.To == "first" {
 				<-free
@@ -36,17 +36,23 @@ func TestABetterJobOvertakes(t *testing.T) {
 		}
 		first := publish(t, c.Client(), "first", in("letters", 50))
 		awaitState(t, store, first, jobstore.Processing)
-		const waiting = 40
-		var last jobstore.ID
-		for i := range waiting {
-			last = publish(t, c.Client(), "worse", in([]string{"letters", "parcels"}[i%2], 30))
+		const waiting = 200 // more than one look into the table takes in
+		items := make([]warren.Item, waiting)
+		for i := range items {
+			items[i] = warren.Item{Args: mail{To: "worse"}, Opts: in([]string{"letters", "parcels"}[i%2], 30)}
+		}
+		if _, err := c.Client().PublishMany(t.Context(), items); err != nil {
+			t.Fatal(err)
 		}
 		best := publish(t, c.Client(), "best", in("parcels", 10))
 		better := publish(t, c.Client(), "better", in("letters", 20))
 		close(free)
-		for _, id := range []jobstore.ID{best, better, last} {
-			awaitState(t, store, id, jobstore.Finished)
-		}
+		awaitState(t, store, best, jobstore.Finished)
+		awaitState(t, store, better, jobstore.Finished)
+		await(t, "the others to finish", func() bool {
+			s, err := store.Stats(t.Context())
+			return err == nil && s.Total[jobstore.Finished] == waiting+3
+		})
 		var order []string
 		for len(started) > 0 {
 			order = append(order, <-started)
