@@ -60,10 +60,9 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	s := stream{w: w, control: http.NewResponseController(w)}
-	if err := s.begin(); err != nil {
-		return err
+	if s.begin() == nil {
+		h.follow(ctx, &s, now, last)
 	}
-	h.follow(ctx, &s, now, last)
 	return nil
 }
 
@@ -116,11 +115,7 @@ type stream struct {
 	control *http.ResponseController
 }
 
-// begin lifts the listener's deadlines, which are for answers that end soon.
 func (s *stream) begin() error {
-	if err := s.control.SetReadDeadline(time.Time{}); err != nil {
-		return fmt.Errorf("a stream over this listener: %w", err)
-	}
 	s.w.Header().Set("Content-Type", mediaEvents)
 	s.w.Header().Set("X-Accel-Buffering", "no") // nginx would hold events back
 	s.w.WriteHeader(http.StatusOK)
@@ -135,6 +130,7 @@ func (s *stream) send(c change) error {
 	return s.write("event: state\nid: " + c.mark() + "\ndata: " + string(data) + "\n\n")
 }
 
+// write has a deadline of its own: the listener's is for answers that end soon.
 func (s *stream) write(text string) error {
 	if err := s.control.SetWriteDeadline(time.Now().Add(writeFor)); err != nil {
 		return err

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -153,4 +155,40 @@ func TestEventsAreLimited(t *testing.T) {
 		}
 	}
 	<-r.done
+}
+
+// A stream outlives the deadlines that its listener has for answers that end soon.
+func TestEventsOutliveDeadlines(t *testing.T) {
+	t.Parallel()
+	r := serve(t)
+	id := r.publish(`{"kind":"probe","delay":"1h"}`)[0]
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const deadline = 300 * time.Millisecond
+	server := &http.Server{Handler: r.app.API(nil, "127.0.0.1:0", nil), ReadTimeout: deadline, WriteTimeout: deadline}
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(l) }()
+	t.Cleanup(func() {
+		_ = server.Close() // what the streams have is read
+		if err := <-ended; !errors.Is(err, http.ErrServerClosed) {
+			t.Error(err)
+		}
+	})
+	r.url = "http://" + l.Addr().String()
+	s := r.open(id)
+	if _, err := s.next(); err != nil {
+		t.Fatal(err)
+	}
+	// A client that was begun later, and sends nothing, is let go: the deadlines are over.
+	if text, err := io.ReadAll(r.dial()); err != nil {
+		t.Fatalf("the silent client: %q, %v", text, err)
+	}
+	if changed, err := r.app.Store.Cancel(t.Context(), []jobstore.ID{id}); err != nil || len(changed.Done) != 1 {
+		t.Fatalf("cancel: %+v, %v", changed, err)
+	}
+	if e, err := s.next(); err != nil || e.data.State != jobstore.Cancelled {
+		t.Errorf("after the deadlines: %+v, %v", e, err)
+	}
 }
