@@ -14,6 +14,8 @@ import (
 type Attempt struct {
 	// Job is the row right after the attempt was recorded.
 	Job jobstore.Job
+	// Number counts the attempts of the job, from 1. One that only waited is not counted by the row.
+	Number int
 	// State is what the attempt made of its job: FINISHED, TEMPORARILY_FAILED, WAITING or
 	// PERMANENTLY_FAILED.
 	State jobstore.State
@@ -28,7 +30,7 @@ type Attempt struct {
 
 // String says what happened, for messages of tests.
 func (a Attempt) String() string {
-	s := fmt.Sprintf("job %d of kind %s, attempt %d: %s", a.Job.ID, a.Job.Kind, a.Job.Attempts, a.State)
+	s := fmt.Sprintf("job %d of kind %s, attempt %d: %s", a.Job.ID, a.Job.Kind, a.Number, a.State)
 	if a.Err != nil {
 		s += fmt.Sprintf(" (%v)", a.Err)
 	}
@@ -108,7 +110,7 @@ func (e *Env) attempt(ctx context.Context, ended *warren.Event) (*Attempt, error
 	if err != nil {
 		return nil, err
 	}
-	a := &Attempt{Job: job, State: ended.Outcome.State, Err: ended.Err, Output: ended.Outcome.Output}
+	a := &Attempt{Job: job, Number: ended.Job.Attempts, State: ended.Outcome.State, Err: ended.Err, Output: ended.Outcome.Output}
 	if !a.State.Final() {
 		a.Delay = max(job.AvailableAt.Sub(e.Now()), 0)
 	}

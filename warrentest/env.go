@@ -57,8 +57,9 @@ func New(tb testing.TB, registry *warren.Registry, opts ...Opts) *Env {
 	e.opts.Priorities = slices.Clone(e.opts.Priorities)
 	e.now = e.opts.Start
 	if e.now.IsZero() {
-		e.now = time.Now().Truncate(time.Millisecond) // what a row can hold, so that Advance is exact
+		e.now = time.Now()
 	}
+	e.now = e.now.Truncate(time.Millisecond) // as a row keeps it, so that delays come out in round figures
 	if err := e.open(tb.Context()); err != nil {
 		tb.Fatalf("warrentest: %v", err)
 	}
@@ -111,6 +112,15 @@ func (e *Env) Advance(d time.Duration) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.now = e.now.Add(d)
+}
+
+// advanceTo moves the clock to t, unless it has passed.
+func (e *Env) advanceTo(t time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if t.After(e.now) {
+		e.now = t
+	}
 }
 
 // Job returns a job's row as it is now. A number that no job has fails the test.

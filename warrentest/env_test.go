@@ -3,6 +3,7 @@ package warrentest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -141,16 +142,23 @@ func TestAdvanceFarAhead(t *testing.T) {
 	}
 }
 
-// A handler may move the clock without losing its lease.
+// A handler may move the clock, and drain, without losing its own lease.
 func TestAdvanceInsideAHandler(t *testing.T) {
 	t.Parallel()
 	var env *warrentest.Env
-	env = warrentest.New(t, mailer(func(context.Context, *warren.Job[Mail]) error {
+	env = warrentest.New(t, mailer(func(_ context.Context, job *warren.Job[Mail]) error {
+		if job.Args.To != "outer" {
+			return nil
+		}
 		env.Advance(365 * 24 * time.Hour)
+		if inner := env.Drain(); len(inner) != 1 || inner[0].Job.ID == job.ID { //nolint:contextcheck // it has the patience of the Env
+			return warren.Permanent(fmt.Errorf("inside it ran %v", inner))
+		}
 		return nil
 	}))
-	publish(t, env, Mail{})
-	if got := env.Drain(); len(got) != 1 || got[0].State != jobstore.Finished {
+	publish(t, env, Mail{To: "outer"})
+	publish(t, env, Mail{To: "delayed"}, warren.PublishOpts{Delay: time.Hour})
+	if got := env.Drain(); len(got) != 1 || got[0].State != jobstore.Finished || got[0].Job.Crashes != 0 {
 		t.Errorf("attempts %v, want one that is FINISHED", got)
 	}
 }
