@@ -113,10 +113,20 @@ func layerRules() []rule {
 			allow: []string{".", "./jobstore", "./jobstore/sqlite/...", "./warrentest/..."},
 		},
 		{
+			why: "a SQLite user compiles neither pgx nor AMQP",
+			of:  []string{".", "./jobstore/sqlite/...", "./warrentest/..."}, deny: []string{pgx, amqp}, deep: true,
+		},
+		{
+			why: "examples are programs of users",
+			of:  []string{"./examples/..."}, deny: []string{"./..."},
+			allow: []string{".", "./jobstore/...", "./broker/...", "./handlers/...", "./web/...", "./examples/..."},
+		},
+		{
 			why: "only the assembly, internal/app, knows which databases and brokers there are",
 			of:  []string{"./..."},
 			except: []string{
-				"./internal/app/...", "./jobstore/...", "./broker/...", "./warrentest/...", "./internal/testenv/...", "base:*test",
+				"./internal/app/...", "./jobstore/...", "./broker/...", "./warrentest/...", "./internal/testenv/...",
+				"./examples/...", "base:*test",
 			},
 			deny: []string{"./jobstore/...", "./broker/..."}, allow: contracts,
 		},
