@@ -18,7 +18,7 @@ const remedy = "install the Debian packages postgresql, rabbitmq-server and pgbo
 
 // postgresBinaries is the directory of the newest installed PostgreSQL server.
 func postgresBinaries(ctx context.Context) (string, error) {
-	return installed(ctx, "PostgreSQL", func() string {
+	return installed(ctx, "PostgreSQL", serverPackages(), func() string {
 		found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
 		if err != nil || len(found) == 0 {
 			found = onPath("postgres")
@@ -47,7 +47,7 @@ func debianVersion(path string) int {
 // rabbitBinaries is the directory of rabbitmq-server's own scripts, and the path of epmd. The
 // scripts of the same names in /usr/sbin change user and directory.
 func rabbitBinaries(ctx context.Context) (bin, epmd string, err error) {
-	bin, err = installed(ctx, "RabbitMQ", func() string {
+	bin, err = installed(ctx, "RabbitMQ", serverPackages(), func() string {
 		const scripts = "/usr/lib/rabbitmq/bin"
 		if _, err := os.Stat(filepath.Join(scripts, "rabbitmq-server")); err != nil {
 			return ""
@@ -63,7 +63,7 @@ func rabbitBinaries(ctx context.Context) (bin, epmd string, err error) {
 
 // pgbouncerBinary is the path of pgbouncer.
 func pgbouncerBinary(ctx context.Context) (string, error) {
-	return installed(ctx, "pgbouncer", func() string {
+	return installed(ctx, "pgbouncer", serverPackages(), func() string {
 		for _, path := range slices.Concat(onPath("pgbouncer"), []string{"/usr/sbin/pgbouncer"}) {
 			if _, err := os.Stat(path); err == nil {
 				return path
@@ -83,11 +83,11 @@ func onPath(name string) []string {
 }
 
 // installed returns what find finds, after installing the packages if it finds nothing.
-func installed(ctx context.Context, what string, find func() string) (string, error) {
+func installed(ctx context.Context, what string, packages []string, find func() string) (string, error) {
 	if path := find(); path != "" {
 		return path, nil
 	}
-	if err := installPackages(ctx); err != nil {
+	if err := installPackages(ctx, packages); err != nil {
 		return "", fmt.Errorf("%s is not installed, and %w; %s", what, err, remedy)
 	}
 	if path := find(); path != "" {

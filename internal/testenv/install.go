@@ -24,8 +24,8 @@ const (
 // serverPackages are Debian's names for what this package starts.
 func serverPackages() []string { return []string{"postgresql", "rabbitmq-server", "pgbouncer"} }
 
-// installPackages installs the servers on Debian as root, without having any service started.
-func installPackages(ctx context.Context) error {
+// installPackages installs packages on Debian as root, without having any service started.
+func installPackages(ctx context.Context, packages []string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("only root can install it")
 	}
@@ -41,12 +41,12 @@ func installPackages(ctx context.Context) error {
 	}
 	defer unlock()
 	// A minute of silence would look like a test that hangs.
-	_, _ = fmt.Fprintln(os.Stderr, "testenv: installing the packages", strings.Join(serverPackages(), ", "))
+	_, _ = fmt.Fprintln(os.Stderr, "testenv: installing the packages", strings.Join(packages, ", "))
 	restore, err := forbidServices(policyFile)
 	if err != nil {
 		return err
 	}
-	return errors.Join(aptInstall(ctx, serverPackages()...), restore())
+	return errors.Join(aptInstall(ctx, packages...), restore())
 }
 
 // lockInstallation waits until no other process installs.

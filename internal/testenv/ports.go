@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"strconv"
+	"testing"
 )
 
 // Ports are taken from a range below the one that Linux gives to outgoing connections (32768 and
@@ -60,3 +61,15 @@ func closeClaim(l net.Listener) error {
 }
 
 func loopback(number int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(number)) }
+
+// Addr returns an address of this machine on which nothing listens. No other test process takes it
+// until the test ends.
+func Addr(tb testing.TB) string {
+	tb.Helper()
+	p, err := reservePort()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(p.release)
+	return p.addr()
+}
