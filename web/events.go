@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -130,9 +131,10 @@ func (s *stream) send(c change) error {
 	return s.write("event: state\nid: " + c.mark() + "\ndata: " + string(data) + "\n\n")
 }
 
-// write has a deadline of its own: the listener's is for answers that end soon.
+// write has a deadline of its own: the listener's is for answers that end soon. A writer that
+// somebody has wrapped may know no deadlines.
 func (s *stream) write(text string) error {
-	if err := s.control.SetWriteDeadline(time.Now().Add(writeFor)); err != nil {
+	if err := s.control.SetWriteDeadline(time.Now().Add(writeFor)); err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
 	if _, err := io.WriteString(s.w, text); err != nil { //nolint:gosec // a stream of events is no page; its data is encoded
