@@ -53,7 +53,7 @@ type KindOpts struct {
 	// Backoff is the delay after the given failed attempt, counted from 1. Default: 1, 2, 4, 8,
 	// 16, 16, … minutes, each ±10 %.
 	Backoff func(attempt int) time.Duration
-	// SkipOnRetry lets a serial group pass this kind's jobs while they back off or wait.
+	// SkipOnRetry lets a serial group pass this kind's jobs while they back off, wait or are not yet due.
 	SkipOnRetry bool
 	// Middleware wraps this kind's handler, the first outermost, inside of the registry's.
 	Middleware []Middleware

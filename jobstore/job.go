@@ -48,7 +48,7 @@ type NewJob struct {
 	Priority int
 
 	SerialGroup string // "" = none
-	GroupSkip   bool   // while this job backs off or waits, its serial group may pass it
+	GroupSkip   bool   // while this job backs off, waits or is not yet due, its serial group may pass it
 	Coalesce    *int64
 	Identifier  string // "" = none
 	Mode        Mode

@@ -74,7 +74,7 @@ const claimBefore = `
 
 const groupBefore = ` @schema@.jobs_live m
       WHERE m.serial_group = j.serial_group AND (m.priority, m.id) < (j.priority, j.id)
-        AND NOT (m.group_skip AND m.state IN ('TEMPORARILY_FAILED', 'WAITING'))`
+        AND NOT (m.group_skip AND m.state IN ('SCHEDULED', 'TEMPORARILY_FAILED', 'WAITING'))`
 
 // claimGrant is the end of both claims: locked(id, serial_group, known) are rows that this
 // statement has locked while they were READY.

@@ -79,5 +79,5 @@ const looseGroups = `
 // headOfGroup is the member of group g that must run next: the claim of any other is refused.
 const headOfGroup = `
       SELECT m.id, m.queue, m.priority, m.kind, m.state, m.available_at FROM @schema@.jobs_live m
-      WHERE m.serial_group = g.serial_group AND NOT (m.group_skip AND m.state IN ('TEMPORARILY_FAILED', 'WAITING'))
+      WHERE m.serial_group = g.serial_group AND NOT (m.group_skip AND m.state IN ('SCHEDULED', 'TEMPORARILY_FAILED', 'WAITING'))
       ORDER BY m.priority, m.id LIMIT 1`

@@ -18,7 +18,7 @@ SELECT id FROM (
   SELECT id, 0 AS rank FROM jobs WHERE serial_group = ?1 AND state = 'PROCESSING' AND id <> ?3
   UNION ALL
   SELECT * FROM (SELECT id, 1 FROM jobs WHERE serial_group = ?1 AND ` + live + ` AND (priority, id) < (?2, ?3)
-    AND NOT (group_skip AND state IN ('TEMPORARILY_FAILED', 'WAITING')) ORDER BY priority, id LIMIT 1)
+    AND NOT (group_skip AND state IN ('SCHEDULED', 'TEMPORARILY_FAILED', 'WAITING')) ORDER BY priority, id LIMIT 1)
 ) ORDER BY rank LIMIT 1`
 
 // blocker returns who keeps a member of a serial group from starting, 0 for nobody.
@@ -41,7 +41,7 @@ func (c *claim) free(ctx context.Context, j *jobstore.Job) (bool, error) {
 
 // headOf is the number of the member of group g that must run next: the claim of any other is refused.
 const headOf = `(SELECT m.id FROM jobs m WHERE m.serial_group = g.name AND m.` + live + `
-    AND NOT (m.group_skip AND m.state IN ('TEMPORARILY_FAILED', 'WAITING')) ORDER BY m.priority, m.id LIMIT 1)`
+    AND NOT (m.group_skip AND m.state IN ('SCHEDULED', 'TEMPORARILY_FAILED', 'WAITING')) ORDER BY m.priority, m.id LIMIT 1)`
 
 // looseGroups lists the groups that have live members: one probe a group, however many members it has.
 const looseGroups = `

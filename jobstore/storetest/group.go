@@ -116,10 +116,17 @@ func groupBackOff(w *world) {
 
 func groupScheduled(w *world) {
 	by := w.consumer()
-	first := inGroup("g", 10)
-	first.Delay = time.Hour
-	ids := w.insert(first, inGroup("g", 10))
-	w.same("claimed", idsOf(w.claim(by, ids...)))
+	for _, skip := range []bool{false, true} {
+		group := map[bool]string{true: "passed", false: "blocks"}[skip]
+		first := inGroup(group, 10)
+		first.Delay, first.GroupSkip = time.Hour, skip
+		ids := w.insert(first, inGroup(group, 10))
+		var want []jobstore.ID
+		if skip {
+			want = ids[1:]
+		}
+		w.same("claimed, "+group, idsOf(w.claim(by, ids...)), want...)
+	}
 	w.same("next", idsOf(w.next(by, 10)))
 }
 
