@@ -55,6 +55,10 @@ func (h *handler) events(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if r.Method == http.MethodHead {
+		w.Header().Set("Content-Type", mediaEvents)
+		return nil
+	}
 	last := r.Header.Get("Last-Event-ID")
 	if now.Final && now.mark() == last {
 		w.WriteHeader(http.StatusNoContent) // which tells an EventSource to connect no more

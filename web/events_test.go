@@ -89,6 +89,9 @@ func TestEvents(t *testing.T) {
 	r := serve(t)
 	id := r.publish(`{"kind":"probe","delay":"1h"}`)[0]
 	s := r.open(id, "Accept: text/event-stream")
+	if got := r.want(200, "HEAD", job(id, "/events"), ""); got.Header.Get("Content-Type") != "text/event-stream" {
+		t.Errorf("asked for the headers only: %v", got.Header)
+	}
 	first, err := s.next()
 	if err != nil || first.name != "state" || first.data.ID != id || first.data.State != jobstore.Scheduled || first.data.Final {
 		t.Fatalf("the first event: %+v, %v", first, err)
