@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/warrenq/warren"
 	"github.com/warrenq/warren/internal/testenv"
 	"github.com/warrenq/warren/web"
 )
@@ -194,6 +196,26 @@ func TestNothingInsideIsTold(t *testing.T) {
 	if text := strings.TrimSpace(string(got.body)); text != "the database cannot be used" {
 		t.Errorf("ready: %q", text)
 	}
+}
+
+// The handler mounts below any path: what it says is relative.
+func TestMounted(t *testing.T) {
+	t.Parallel()
+	r := serve(t)
+	client, err := warren.NewClient(warren.ClientConfig{Store: r.app.Store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.StripPrefix("/background", r.app.API(client, "127.0.0.1:0", nil)))
+	t.Cleanup(server.Close)
+	r.url = server.URL
+	got := r.want(201, "POST", "/background/api/v1/jobs", `{"kind":"probe"}`)
+	where, err := got.Location()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.want(200, "GET", where.Path, "")
+	r.want(404, "GET", "/background/api/v1/nothing", "")
 }
 
 // dial opens a connection of its own, for what a client library would not send.

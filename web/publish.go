@@ -48,6 +48,9 @@ func (h *handler) publish(w http.ResponseWriter, r *http.Request) error {
 	} else {
 		done, err = h.Backend.PublishOnce(ctx, jobstore.Request{Key: key, Digest: sha256.Sum256(body)}, items)
 	}
+	if many && len(items) == 1 && errors.Is(err, warren.ErrInvalidJob) {
+		err = &warren.ItemError{Index: 0, Err: err} // which a client that publishes one job leaves out
+	}
 	if err != nil {
 		return err
 	}

@@ -72,6 +72,9 @@ func TestPublishMany(t *testing.T) {
 	if p.Field != "priority" || p.Index == nil || *p.Index != 1 || p.Detail != "priority 7 is not configured (10, 20, 30, 40, 50)" {
 		t.Errorf("problem: %+v", p)
 	}
+	if p = read[web.Problem](r, r.want(422, "POST", "/api/v1/jobs", `[{"kind":"probe","priority":7}]`)); p.Index == nil || *p.Index != 0 {
+		t.Errorf("an array of one: %+v", p)
+	}
 	if after := r.count(); after != before {
 		t.Errorf("%d jobs after a refused array, %d before", after, before)
 	}
