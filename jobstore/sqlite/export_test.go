@@ -36,3 +36,27 @@ func HotSQL() map[string]string {
 		"decided": decidedSQL, "key holder": keyHolderSQL,
 	}
 }
+
+// Waiting is how many calls wait for the next transaction.
+func (s *Store) Waiting() int {
+	s.write.mu.Lock()
+	defer s.write.mu.Unlock()
+	return len(s.write.queue)
+}
+
+// Flying reports whether a transaction is under way or waits for the connection, with no call
+// left in the queue.
+func (s *Store) Flying() bool {
+	s.write.mu.Lock()
+	defer s.write.mu.Unlock()
+	return s.write.flying && len(s.write.queue) == 0
+}
+
+// Occupy takes the writer's connection until release is called.
+func (s *Store) Occupy(tb testing.TB) (release func()) {
+	tb.Helper()
+	if err := s.write.enter(tb.Context()); err != nil {
+		tb.Fatal(err)
+	}
+	return s.write.leave
+}
