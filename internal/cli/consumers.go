@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"strings"
@@ -19,23 +20,14 @@ func consumersCmd(env *Env) *cobra.Command {
 		Long: `List the registered consumers. One whose state is dead has not renewed its registration in time: what
 it held is handed back within seconds, and then it disappears from the list.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := outputFormat(cmd)
-			if err != nil {
-				return err
-			}
-			a, err := env.open(cmd, "warren")
-			if err != nil {
-				return err
-			}
-			defer a.Close()
-			list, err := a.Store.Consumers(cmd.Context())
+		RunE: env.answer(func(ctx context.Context, f format, a *app.App) error {
+			list, err := a.Store.Consumers(ctx)
 			if err != nil {
 				return err
 			}
 			header := []string{"ID", "HOST", "PID", "VERSION", "STATE", "RUNNING", "QUEUES", "PRIORITIES", "KINDS", "STARTED", "HEARTBEAT"}
 			return printList(env.Stdout, f, list, header, consumerCells)
-		},
+		}),
 	}
 	addOutputFlag(list)
 	return group(&cobra.Command{Use: "consumers", Short: "The processes that run jobs"}, list)

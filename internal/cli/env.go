@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -87,6 +88,23 @@ func (e *Env) open(cmd *cobra.Command, role string) (*app.App, error) {
 		return nil, usage(err)
 	}
 	return a, err
+}
+
+// answer makes what a command without arguments does: it opens the database, asks it, and prints in
+// the format that was asked for.
+func (e *Env) answer(ask func(ctx context.Context, f format, a *app.App) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, _ []string) error {
+		f, err := outputFormat(cmd)
+		if err != nil {
+			return err
+		}
+		a, err := e.open(cmd, "warren")
+		if err != nil {
+			return err
+		}
+		defer a.Close()
+		return ask(cmd.Context(), f, a)
+	}
 }
 
 func parseDuration(s string) (time.Duration, error) {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/warrenq/warren/internal/app"
 	"github.com/warrenq/warren/internal/config"
 	"github.com/warrenq/warren/internal/terminal"
 	"github.com/warrenq/warren/jobstore"
@@ -152,40 +154,17 @@ func narrow(f *jobstore.Filter, unfinished, noProcessing bool) {
 }
 
 func jobsShowCmd(env *Env) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "show ID",
-		Short: "Show one job",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			out, err := outputFormat(cmd)
-			if err != nil {
-				return err
-			}
-			id, err := parseID(args[0])
-			if err != nil {
-				return err
-			}
-			a, err := env.open(cmd, "warren")
-			if err != nil {
-				return err
-			}
-			defer a.Close()
-			job, err := a.Store.Get(cmd.Context(), id)
-			if err != nil {
-				return err
-			}
-			switch out {
-			case formatJSON:
-				return printJSON(env.Stdout, &job)
-			case formatLines:
-				return json.NewEncoder(env.Stdout).Encode(&job)
-			case formatTable:
-			}
-			return showJob(env.Stdout, &job)
-		},
-	}
-	addOutputFlag(cmd)
-	return cmd
+	cmd := &cobra.Command{Use: "show ID", Short: "Show one job"}
+	return oneJobCmd(env, cmd, func(w io.Writer, f format, j *jobstore.Job) error {
+		switch f {
+		case formatJSON:
+			return printJSON(w, j)
+		case formatLines:
+			return json.NewEncoder(w).Encode(j)
+		case formatTable:
+		}
+		return showJob(w, j)
+	})
 }
 
 // showJob prints a row as people read it: what is empty is left out.
@@ -274,17 +253,8 @@ func statsCmd(env *Env) *cobra.Command {
 		Use:   "stats",
 		Short: "Count jobs by state, per queue and in all",
 		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			out, err := outputFormat(cmd)
-			if err != nil {
-				return err
-			}
-			a, err := env.open(cmd, "warren")
-			if err != nil {
-				return err
-			}
-			defer a.Close()
-			stats, err := a.Store.Stats(cmd.Context())
+		RunE: env.answer(func(ctx context.Context, out format, a *app.App) error {
+			stats, err := a.Store.Stats(ctx)
 			if err != nil {
 				return err
 			}
@@ -296,7 +266,7 @@ func statsCmd(env *Env) *cobra.Command {
 			case formatTable:
 			}
 			return printStats(env.Stdout, stats)
-		},
+		}),
 	}
 	addOutputFlag(cmd)
 	return cmd

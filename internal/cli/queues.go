@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"strconv"
 	"time"
@@ -47,23 +48,14 @@ func queuesListCmd(env *Env) *cobra.Command {
 whether the queue is paused, and how many living consumers take it. FAILED are those that failed
 for good, quarantined ones included.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			f, err := outputFormat(cmd)
-			if err != nil {
-				return err
-			}
-			a, err := env.open(cmd, "warren")
-			if err != nil {
-				return err
-			}
-			defer a.Close()
-			list, err := a.Store.Queues(cmd.Context())
+		RunE: env.answer(func(ctx context.Context, f format, a *app.App) error {
+			list, err := a.Store.Queues(ctx)
 			if err != nil {
 				return err
 			}
 			header := []string{"QUEUE", "PRIORITY", "READY", "OLDEST", "SCHEDULED", "WAITING", "RETRYING", "PROCESSING", "FAILED", "CONSUMERS", "PAUSED"}
 			return printList(env.Stdout, f, queueLines(list), header, queueCells)
-		},
+		}),
 	}
 	addOutputFlag(cmd)
 	return cmd
