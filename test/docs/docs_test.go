@@ -25,6 +25,8 @@ const patience = 10 * time.Minute
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
+const readme = "../../README.md"
+
 // block is one fenced block of a page, and the heading above it.
 type block struct{ heading, lang, text string }
 
@@ -171,7 +173,7 @@ func count(t *testing.T, dsn, query string) int {
 func TestReadmeWithYourOwnServers(t *testing.T) {
 	t.Parallel()
 	dsn, amqp := testenv.Postgres(t), testenv.RabbitMQ(t)
-	lines := typed(t, one(t, blocks(t, "../../README.md"), "With your own servers", "console"))
+	lines := typed(t, one(t, blocks(t, readme), "With your own servers", "console"))
 	replaced := 0
 	for i, line := range lines {
 		for name, value := range map[string]string{"DATABASE_URL": dsn, "AMQP_URL": amqp} {
@@ -192,7 +194,7 @@ func TestReadmeWithYourOwnServers(t *testing.T) {
 		t.Errorf("%d jobs of priority 20 are FINISHED, want the one that was published", n)
 	}
 	// The same page's SQL, on the schema that its commands have made.
-	for _, b := range blocks(t, "../../README.md") {
+	for _, b := range blocks(t, readme) {
 		if b.lang == "sql" {
 			count(t, dsn, b.text)
 		}
@@ -219,7 +221,7 @@ func main() {}
 `
 	dir := checkout(t)
 	n := 0
-	for _, b := range blocks(t, "../../README.md") {
+	for _, b := range blocks(t, readme) {
 		if b.lang != "go" {
 			continue
 		}
@@ -312,7 +314,7 @@ func TestDemoServers(t *testing.T) {
 // What README has people type without servers works.
 func TestReadmeWithoutServers(t *testing.T) {
 	t.Parallel()
-	page := blocks(t, "../../README.md")
+	page := blocks(t, readme)
 	lines := []string{`make build && export PATH="$PWD/bin:$PATH"`}
 	for _, line := range typed(t, one(t, page, "With your own servers", "console")) {
 		if strings.HasPrefix(line, "cat > warren.yaml") || len(lines) > 1 && lines[len(lines)-1] != "YAML" {
