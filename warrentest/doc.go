@@ -20,10 +20,16 @@
 // failed for now becomes due by that, and not by waiting. Only what Warren itself does goes by this
 // clock: time.Now, contexts and the timeout of an attempt are real.
 //
+// In a bubble of testing/synctest what a handler waits for takes no time, and timeouts are exact. Make
+// the Env inside of the bubble. Opts.Patience is time of the bubble there.
+//
+// Handlers run in goroutines of their own: a test's Error is right in them, its Fatal is not.
+//
 // # Inline
 //
 // With [Opts].Inline a publish returns when the attempt of its job has ended, and every other job
 // that is due has had its turn. In [warren.Client.InTx] that is after the commit. Inside a handler
-// the new job runs first and the handler goes on afterwards; only a member of the handler's own
-// serial group waits for it to end. That an attempt failed is no error of Publish: see [Env.Job].
+// the new job runs first and the handler goes on afterwards. Only a job whose serial group is busy, with
+// the handler itself, say, runs later, and its Publish does not wait for that. That an attempt failed is
+// no error of Publish: see [Env.Job].
 package warrentest

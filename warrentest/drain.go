@@ -46,16 +46,17 @@ func (a Attempt) String() string {
 // When it takes longer than Opts.Patience the test fails with what still runs.
 func (e *Env) Drain() []Attempt {
 	e.tb.Helper()
-	attempts, err := e.drain(context.WithoutCancel(e.tb.Context()))
+	ctx, cancel := e.patience()
+	defer cancel()
+	attempts, err := e.drain(ctx)
 	if err != nil {
 		e.tb.Fatalf("warrentest: %v", err)
 	}
 	return attempts
 }
 
+// drain ends with ctx, which has the patience of the Env.
 func (e *Env) drain(ctx context.Context) ([]Attempt, error) {
-	ctx, cancel := context.WithTimeout(ctx, e.opts.Patience)
-	defer cancel()
 	var attempts []Attempt
 	for {
 		next, err := e.next(ctx)
@@ -86,11 +87,11 @@ func (e *Env) next(ctx context.Context) (*Attempt, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The end of ctx alone would be a drain, for which handlers have a long time.
 	unhook := context.AfterFunc(ctx, consumer.Release)
 	defer unhook()
 	defer e.announceEnd()
-	// Not under ctx itself: its end would be a drain, for which handlers have a long time.
-	if err := consumer.Run(context.WithoutCancel(ctx)); err != nil {
+	if err := consumer.Run(ctx); err != nil {
 		return nil, err
 	}
 	started, ended := seen.what()
@@ -106,7 +107,9 @@ func (e *Env) next(ctx context.Context) (*Attempt, error) {
 
 // attempt reads what was recorded.
 func (e *Env) attempt(ctx context.Context, ended *warren.Event) (*Attempt, error) {
-	job, err := e.store.Get(context.WithoutCancel(ctx), ended.Job.ID)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), e.opts.Patience)
+	defer cancel()
+	job, err := e.store.Get(ctx, ended.Job.ID)
 	if err != nil {
 		return nil, err
 	}

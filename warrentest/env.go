@@ -53,7 +53,7 @@ func New(tb testing.TB, registry *warren.Registry, opts ...Opts) *Env {
 	if len(opts) > 0 {
 		e.opts = opts[0]
 	}
-	e.opts.Patience = cmp.Or(e.opts.Patience, 30*time.Second)
+	e.opts.Patience = cmp.Or(e.opts.Patience, patience)
 	e.opts.Priorities = slices.Clone(e.opts.Priorities)
 	e.now = e.opts.Start
 	if e.now.IsZero() {
@@ -126,11 +126,18 @@ func (e *Env) advanceTo(t time.Time) {
 // Job returns a job's row as it is now. A number that no job has fails the test.
 func (e *Env) Job(id jobstore.ID) jobstore.Job {
 	e.tb.Helper()
-	job, err := e.store.Get(context.WithoutCancel(e.tb.Context()), id)
+	ctx, cancel := e.patience()
+	defer cancel()
+	job, err := e.store.Get(ctx, id)
 	if err != nil {
 		e.tb.Fatalf("warrentest: %v", err)
 	}
 	return job
+}
+
+// patience is a context for one call. It does not end with the test's: cleanups come after that.
+func (e *Env) patience() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(e.tb.Context()), e.opts.Patience)
 }
 
 // List makes an Env something that RequirePublished looks into. It returns jobs by number.

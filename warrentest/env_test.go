@@ -210,11 +210,28 @@ func TestDrainNamesJobsWithoutEnd(t *testing.T) {
 		env = warrentest.New(tb, mailer(func(ctx context.Context, job *warren.Job[Mail]) error {
 			_, err := env.Client().Publish(ctx, job.Args)
 			return err
-		}), warrentest.Opts{Patience: time.Second})
+		}), warrentest.Opts{Patience: 5 * time.Second})
 		publish(t, env, Mail{})
 		env.Drain()
 	})
-	if want := "there is no end after 1s and "; !strings.Contains(failed, want) {
+	if want := "there is no end after 5s and "; !strings.Contains(failed, want) {
+		t.Errorf("failure %q, want %q", failed, want)
+	}
+}
+
+// A drain inside of a transaction of the test cannot work, and says so instead of waiting for ever.
+func TestDrainInsideATransaction(t *testing.T) {
+	t.Parallel()
+	failed := record(t, func(tb testing.TB) {
+		tb.Helper()
+		env := warrentest.New(tb, mailer(delivered), warrentest.Opts{Patience: 50 * time.Millisecond})
+		err := env.Client().InTx(t.Context(), func(context.Context, *warren.Tx) error {
+			env.Drain() //nolint:contextcheck // it has the patience of the Env
+			return nil
+		})
+		tb.Fatalf("the transaction ended with %v", err)
+	})
+	if want := "the database gave no job within 50ms; is a transaction still open?"; !strings.Contains(failed, want) {
 		t.Errorf("failure %q, want %q", failed, want)
 	}
 }

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/warrenq/warren"
 	"github.com/warrenq/warren/jobstore"
@@ -88,32 +88,38 @@ func TestInlineInsideAHandler(t *testing.T) {
 	}
 }
 
-// Each of many publishers finds its own job done, whoever ran it.
+// Each of many publishers finds its own job done, whoever ran it. In the bubble a handler takes its
+// time until every publisher waits.
 func TestInlineConcurrentPublishers(t *testing.T) {
 	t.Parallel()
-	env := warrentest.New(t, mailer(delivered), inline)
-	var publishers sync.WaitGroup
-	var open atomic.Int64
-	for range 8 {
-		publishers.Go(func() {
-			for range 5 {
-				var id jobstore.ID
-				err := env.Client().InTx(t.Context(), func(ctx context.Context, tx *warren.Tx) error {
-					p, err := tx.Publish(ctx, Mail{})
-					id = p.ID
-					return err
-				})
-				job, getErr := env.Store().Get(t.Context(), id)
-				if err != nil || getErr != nil || job.State != jobstore.Finished {
-					open.Add(1)
+	synctest.Test(t, func(t *testing.T) {
+		env := warrentest.New(t, mailer(func(context.Context, *warren.Job[Mail]) error {
+			<-time.After(10 * time.Millisecond)
+			return nil
+		}), inline)
+		var publishers sync.WaitGroup
+		for range 4 {
+			publishers.Go(func() {
+				for range 3 {
+					var id jobstore.ID
+					err := env.Client().InTx(t.Context(), func(ctx context.Context, tx *warren.Tx) error {
+						p, err := tx.Publish(ctx, Mail{})
+						id = p.ID
+						return err
+					})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					job, err := env.Store().Get(t.Context(), id)
+					if err != nil || job.State != jobstore.Finished {
+						t.Errorf("job %d is %s after its publish (%v)", id, job.State, err)
+					}
 				}
-			}
-		})
-	}
-	publishers.Wait()
-	if n := open.Load(); n > 0 {
-		t.Errorf("%d publishes returned before the attempt of their job", n)
-	}
+			})
+		}
+		publishers.Wait()
+	})
 }
 
 // A handler that hangs is an error of the publish.

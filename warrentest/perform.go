@@ -37,7 +37,10 @@ func Perform[A warren.Args](tb testing.TB, h warren.Handler[A], args A, opts ...
 	o.Env.Inline = false // it would run before its attempts are set
 	var registry warren.Registry
 	warren.Register(&registry, h, o.Kind)
-	attempt, err := New(tb, &registry, o.Env).perform(context.WithoutCancel(tb.Context()), args, o)
+	env := New(tb, &registry, o.Env)
+	ctx, cancel := env.patience()
+	defer cancel()
+	attempt, err := env.perform(ctx, args, o)
 	if err != nil {
 		tb.Fatalf("warrentest: perform: %v", err)
 		return Attempt{} // for a TB whose Fatalf returns
@@ -67,8 +70,6 @@ func (e *Env) perform(ctx context.Context, args warren.Args, o PerformOpts) (*At
 		}
 	}
 	e.advanceTo(job.AvailableAt)
-	ctx, cancel := context.WithTimeout(ctx, e.opts.Patience)
-	defer cancel()
 	attempt, err := e.next(ctx)
 	if err == nil && attempt == nil {
 		err = errors.New("the job did not run") // a hook that has changed its row, say

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/warrenq/warren"
 	"github.com/warrenq/warren/jobstore"
@@ -78,6 +79,9 @@ func RequireNothingPublished(tb testing.TB, jobs Jobs) {
 	}
 }
 
+// patience is how long a database may take to list jobs, and the default of Opts.Patience.
+const patience = 30 * time.Second
+
 // list returns all jobs of a kind, or of every kind, page by page.
 func list(tb testing.TB, jobs Jobs, kind string) []jobstore.Job {
 	tb.Helper()
@@ -86,9 +90,12 @@ func list(tb testing.TB, jobs Jobs, kind string) []jobstore.Job {
 	if kind != "" {
 		f.Kinds = []string{kind}
 	}
+	// A test that asks inside of its own transaction is to hear of it, not to hang.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(tb.Context()), patience)
+	defer cancel()
 	var all []jobstore.Job
 	for {
-		rows, err := jobs.List(context.WithoutCancel(tb.Context()), f)
+		rows, err := jobs.List(ctx, f)
 		if err != nil {
 			tb.Fatalf("warrentest: %v", err)
 		}
