@@ -89,6 +89,16 @@ vuln: ## Look for known vulnerabilities in what is called
 .PHONY: check
 check: tidy-check test vuln ## Everything before a release: tidy-check, test, vuln
 
+# Its own module. The servers are private; the first run installs what is missing. A failed run
+# prints its seed, and SEED=… repeats its faults.
+.PHONY: chaos
+chaos: ## Prove that nothing is lost: every fault, in less than ten minutes; writes docs/reliability.md
+	cd test/chaos && $(GO) test -count=1 ./... && $(GO) run . $(if $(SEED),-seed $(SEED))
+
+.PHONY: chaos-quick
+chaos-quick: ## The cut of that for every push, about two minutes
+	cd test/chaos && $(GO) test -count=1 ./... && $(GO) run . -quick $(if $(SEED),-seed $(SEED))
+
 # The race detector needs a C compiler.
 .PHONY: race-ready
 race-ready:

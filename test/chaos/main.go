@@ -1,0 +1,207 @@
+// Command chaos proves that Warren loses nothing: it runs consumers and producers as processes against private
+// servers, breaks everything that can break at random moments and at chosen ones, and compares what
+// publishers were told with what an independent ledger and the database say in the end.
+//
+//	go run . -seed 7 -stages E,D -jobs 4000
+//
+// A run that fails prints its seed, what was violated with the history of the jobs concerned, and keeps its directory.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// run is one call of the suite.
+type run struct {
+	seed     uint64
+	jobs     int
+	quick    bool
+	attack   time.Duration // how long faults go on
+	patience time.Duration // how long jobs may take to end after that
+	dir      string
+	bin      string // where the programs are
+	consumer string // the consumer over the public API
+	command  string
+	commit   string
+}
+
+func (r *run) shipped(program string) string { return filepath.Join(r.bin, program) }
+
+// stage is a part of the suite.
+type stage struct {
+	name, title string
+	quick       bool // it is part of the quick cut
+	do          func(ctx context.Context, run *run, r *result) error
+}
+
+func stages() []stage {
+	return []stage{
+		{"E", "random faults at random moments", true, stageRandom},
+	}
+}
+
+func main() {
+	testing.Init() // package testenv asks whether tests are short
+	var r run
+	var list string
+	flag.Uint64Var(&r.seed, "seed", 0, "repeats a run's faults (0 = a random one)")
+	flag.IntVar(&r.jobs, "jobs", 0, "jobs of stage E to try (0 = 4000, or 800 when quick; a quarter is rolled back)")
+	flag.BoolVar(&r.quick, "quick", false, "the cut of about two minutes")
+	flag.StringVar(&list, "stages", "", "letters of the stages to run, with commas (default: all, or those of the cut)")
+	flag.Parse()
+	if err := r.main(list); err != nil {
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(1)
+	}
+}
+
+func (r *run) main(list string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	chosen, err := r.chosen(list)
+	if err != nil {
+		return err
+	}
+	r.defaults()
+	if r.dir, err = os.MkdirTemp("", "warren-chaos-"); err != nil {
+		return err
+	}
+	fmt.Printf("seed %d, directory %s\n", r.seed, r.dir)
+	if err := r.build(ctx); err != nil {
+		return err
+	}
+	var results []*result
+	failed := 0
+	for _, s := range chosen {
+		res := r.stage(ctx, s)
+		res.print()
+		results = append(results, res)
+		if len(res.Failures) > 0 {
+			failed++
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+	if err := keep("out", results); err != nil {
+		return err
+	}
+	if failed > 0 {
+		return fmt.Errorf("%d of %d stages failed; seed %d; everything is kept in %s", failed, len(chosen), r.seed, r.dir)
+	}
+	return os.RemoveAll(r.dir)
+}
+
+func (r *run) defaults() {
+	if r.seed == 0 {
+		r.seed = uint64(rand.Uint32())
+	}
+	r.attack, r.patience = 70*time.Second, 100*time.Second
+	jobs := 4000
+	if r.quick {
+		r.attack, jobs = 25*time.Second, 800
+	}
+	if r.jobs == 0 {
+		r.jobs = jobs
+	}
+	r.command = fmt.Sprintf("go run . -seed %d -jobs %d", r.seed, r.jobs)
+	if r.quick {
+		r.command += " -quick"
+	}
+	if out, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil { //nolint:noctx // it is over at once
+		r.commit = strings.TrimSpace(string(out))
+	}
+}
+
+func (r *run) chosen(list string) (chosen []stage, err error) {
+	names := strings.Split(list, ",")
+	for _, s := range stages() {
+		if list == "" && (s.quick || !r.quick) || slices.Contains(names, s.name) {
+			chosen = append(chosen, s)
+			names = slices.DeleteFunc(names, func(n string) bool { return n == s.name })
+		}
+	}
+	if list != "" && len(names) > 0 {
+		return nil, fmt.Errorf("there is no stage %s", strings.Join(names, ", "))
+	}
+	return chosen, nil
+}
+
+// build builds the programs as they are shipped, and the consumer over the public API.
+func (r *run) build(ctx context.Context) error {
+	began := time.Now()
+	r.bin = filepath.Join(r.dir, "bin")
+	if err := goBuild(ctx, "../..", "build", "-o", r.bin+"/", "./cmd/producer", "./cmd/consumer"); err != nil {
+		return err
+	}
+	r.consumer = filepath.Join(r.bin, "chaos-consumer")
+	if err := goBuild(ctx, ".", "build", "-o", r.consumer, "./consumer"); err != nil {
+		return err
+	}
+	fmt.Printf("built in %.0f s\n", time.Since(began).Seconds())
+	return nil
+}
+
+func goBuild(ctx context.Context, dir string, args ...string) error {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
+// stage runs one stage.
+func (r *run) stage(ctx context.Context, s stage) *result {
+	began := time.Now()
+	res := &result{Stage: s.name, Title: s.title, Command: r.command + " -stages " + s.name, Commit: r.commit, Seed: r.seed}
+	fmt.Printf("stage %s: %s\n", s.name, s.title)
+	if err := guarded(func() error { return s.do(ctx, r, res) }); err != nil && !errors.Is(err, context.Canceled) {
+		res.fail("%v", err)
+	}
+	res.Seconds = time.Since(began).Seconds()
+	return res
+}
+
+// progress prints a line every few seconds until it is stopped.
+func (r *run) progress(ctx context.Context, name string, text func() string) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(5 * time.Second)
+		defer tick.Stop()
+		for began := time.Now(); ; {
+			select {
+			case <-tick.C:
+				fmt.Printf("%s %3.0f s: %s\n", name, time.Since(began).Seconds(), text())
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// lineCount is how many lines a file has, 0 when there is none.
+func lineCount(path string) int {
+	n := 0
+	_ = eachLine(path, func([]string) { n++ })
+	return n
+}
