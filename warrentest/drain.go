@@ -61,7 +61,7 @@ func (e *Env) drain(ctx context.Context) ([]Attempt, error) {
 	for {
 		next, err := e.next(ctx)
 		if err != nil {
-			return attempts, fmt.Errorf("drain: %w", err)
+			return attempts, fmt.Errorf("drain, after %d attempts: %w", len(attempts), err)
 		}
 		if next != nil {
 			attempts = append(attempts, *next)
@@ -73,8 +73,8 @@ func (e *Env) drain(ctx context.Context) ([]Attempt, error) {
 		case len(attempts) == 0:
 			return nil, fmt.Errorf("drain: the database gave no job within %s; is a transaction still open?", e.opts.Patience)
 		default:
-			return attempts, fmt.Errorf("drain: there is no end after %s and %d attempts, the last of which was %s; "+
-				"does a job publish its own successor, or try again without a delay?", e.opts.Patience, len(attempts), attempts[len(attempts)-1])
+			return attempts, fmt.Errorf("drain, after %d attempts: there is no end within %s, and the last was %s; "+
+				"does a job publish its own successor, or try again without a delay?", len(attempts), e.opts.Patience, attempts[len(attempts)-1])
 		}
 	}
 }
