@@ -265,6 +265,7 @@ type Store interface {
 	Explainer
 	Operator
 	Housekeeper
+	Auditor
 	Queues
 	Gauger
 	Admin

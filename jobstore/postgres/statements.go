@@ -11,6 +11,8 @@ func statements() []string {
 		headsOfSQL, headsSQL, mendGroupsSQL,
 		deadSQL, rescueSQL, buryDeadSQL, expirySQL,
 		retainSQL, retainKeysSQL,
+		faultsSQL, mendHoldersSQL, mendGroupRowsSQL, mendMembersSQL, mendKeysSQL,
+		claimableSQL, claimableHeadsSQL, claimableOfSQL, readyOfSQL,
 		statesSQL, cancelSQL, deleteSQL, deleteHistorySQL, retryLiveSQL, retryHistorySQL, retryKeysSQL, retrySQL, editSQL,
 		clearSQL, endedSQL, backlogSQL,
 		restartSQL, pauseSQL, resumeSQL, reannounceSQL, reannounceGroupsSQL, queuesSQL,

@@ -38,6 +38,7 @@ func Run(t *testing.T, open Open) {
 		{"key", keyTests()},
 		{"hold", holdTests()},
 		{"sweep", sweepTests()},
+		{"audit", auditTests()},
 		{"read", readTests()},
 		{"operate", operateTests()},
 		{"housekeeper", housekeeperTests()},
