@@ -64,8 +64,10 @@ func Vhost(urls string) (string, error) {
 
 // Admin is a connection for one look or one change by a person. It is not kept up.
 type Admin struct {
-	conn *amqp.Connection
-	wire *wire
+	conn  *amqp.Connection
+	wire  *wire
+	names naming
+	span  int // most messages that one channel holds
 }
 
 // OpenAdmin connects to the first node that answers. The caller ends with Close.
@@ -80,9 +82,9 @@ func OpenAdmin(ctx context.Context, cfg Config) (*Admin, error) {
 	}
 	var errs []error
 	for _, e := range nodes {
-		conn, w, err := dial(ctx, e, cfg.Name, false, cfg.DialTimeout)
+		conn, w, err := dial(ctx, e, cfg.Name, true, cfg.DialTimeout)
 		if err == nil {
-			return &Admin{conn: conn, wire: w}, nil
+			return &Admin{conn: conn, wire: w, names: naming{prefix: cfg.Prefix, queueType: cfg.queueType(len(nodes))}, span: spanSize}, nil
 		}
 		errs = append(errs, classify(fmt.Errorf("%s: %w", e, err)))
 	}

@@ -22,3 +22,6 @@ func Endpoint(b *Broker) any { return b.pub.nodes[0] }
 
 // RenewAfter makes b consume anew from bands from which nothing has come for d.
 func RenewAfter(b *Broker, d time.Duration) { b.renewAfter = d }
+
+// SetSpan is how many messages one channel of a Held takes from now on.
+func (a *Admin) SetSpan(n int) { a.span = n }
