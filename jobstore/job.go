@@ -200,11 +200,14 @@ type Claimant struct {
 	Again bool
 }
 
-// Claimed is what a claim came to. Numbers in neither list are duplicates, finished, held,
+// Claimed is what a claim came to. Numbers in none of the lists are duplicates, finished, held,
 // blocked or unknown: there is nothing to do about them.
 type Claimed struct {
 	Leases []Lease
 	// UnknownKind were refused because this consumer has no handler for them. The claim has
 	// put them into the outbox, due in 1 s growing to 30 s.
 	UnknownKind []ID
+	// Busy could be claimed, but for somebody who has locked their rows at this moment: the sweep, a
+	// person, or another claim. Asking again soon tells which it was.
+	Busy []ID
 }

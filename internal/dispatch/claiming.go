@@ -136,21 +136,48 @@ func (c *claiming) granted(term *worker.Term, leases []jobstore.Lease) []worker.
 	return works
 }
 
-// byNumber claims what the numbers stand for.
+// byNumber claims what the numbers stand for. Their hints are acked when it returns, so what somebody
+// else has locked just now is asked for again: mostly that is the sweep, taking the row out of the
+// outbox at the very moment its hint arrives. A lock that lasts longer is left to the sweep for lost hints.
 func (c *claiming) byNumber(ctx context.Context, ids []jobstore.ID) ([]worker.Work, error) {
-	return c.claim(ctx, func(ctx context.Context, by jobstore.Claimant) ([]jobstore.Lease, error) {
+	works, busy, err := c.someByNumber(ctx, ids)
+	for pause := shortestLock; err == nil && len(busy) > 0 && pause <= longestLock; pause *= 3 {
+		if worker.Sleep(ctx, pause) != nil {
+			break // what is leased has to be handed on
+		}
+		var more []worker.Work
+		more, busy, err = c.someByNumber(ctx, busy)
+		works = append(works, more...)
+	}
+	if len(works) > 0 {
+		return works, nil // the rest is of no use to a process that is asked to stop
+	}
+	return nil, err
+}
+
+// How long a claim waits for rows that somebody has locked, first and last.
+const (
+	shortestLock = 5 * time.Millisecond
+	longestLock  = 45 * time.Millisecond
+)
+
+// someByNumber is one claim. busy are the numbers that it could not ask the rows about.
+func (c *claiming) someByNumber(ctx context.Context, ids []jobstore.ID) (works []worker.Work, busy []jobstore.ID, err error) {
+	works, err = c.claim(ctx, func(ctx context.Context, by jobstore.Claimant) ([]jobstore.Lease, error) {
 		claimed, err := c.cfg.Store.Claim(ctx, by, ids)
+		busy = claimed.Busy
 		if n := len(claimed.UnknownKind); n > 0 {
 			c.cfg.Log.Info("jobs of kinds that this consumer has no handler for; offered again later", zap.Int("jobs", n))
 			if c.cfg.UnknownKind != nil {
 				c.cfg.UnknownKind(n)
 			}
 		}
-		if n := len(ids) - len(claimed.Leases) - len(claimed.UnknownKind); err == nil && n > 0 && c.cfg.Refused != nil {
+		if n := len(ids) - len(claimed.Leases) - len(claimed.UnknownKind) - len(busy); err == nil && n > 0 && c.cfg.Refused != nil {
 			c.cfg.Refused(n)
 		}
 		return claimed.Leases, err
 	})
+	return works, busy, err
 }
 
 // byOrder claims the next n. busy says that there are jobs, which others have locked at this moment.

@@ -267,3 +267,33 @@ func TestWhatWasClaimedAheadStaysWhileSlotsTakeIt(t *testing.T) {
 		})
 	}
 }
+
+// The sweep takes a row out of the outbox at the moment its hint arrives, and the claim finds it locked.
+func TestARowThatSomebodyHasLockedIsAskedForAgainBeforeItsHintIsAcked(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.locked = map[jobstore.ID]int{2: 1}
+		r.brokered(10, 0)
+		r.slot(3)
+		r.hint(10, 1, 2, 3)
+		pass(100 * time.Millisecond)
+		r.gets(1, 2, 3)
+		r.says("claim [1 2 3]", "claim [2]", "ack [1 2 3]")
+	})
+}
+
+func TestARowThatStaysLockedHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.locked = map[jobstore.ID]int{1: 1000}
+		r.brokered(10, 0)
+		r.slot(2)
+		r.hint(10, 1)
+		r.hint(10, 2)
+		pass(200 * time.Millisecond)
+		r.gets(2)
+		if n := len(r.claims()); n > 6 {
+			t.Errorf("%d claims for a row that stays locked", n)
+		}
+	})
+}

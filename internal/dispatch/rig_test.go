@@ -115,19 +115,30 @@ type db struct {
 	dmu    sync.Mutex
 	rows   map[jobstore.ID]*row
 	calls  []call
-	gate   chan struct{}     // each claim waits for a value, if set
-	before func(n int) error // fails claim n without doing it
-	lose   func(n int) error // fails claim n after doing it
-	forget bool              // a repeated claim does not return what the lost one granted
-	known  [][]jobstore.ID   // what ReleaseUnknown was told
-	takes  time.Duration     // each claim takes that long
-	cutOff int               // claims whose context ended
-	left   int               // slots that got no job
+	gate   chan struct{}       // each claim waits for a value, if set
+	before func(n int) error   // fails claim n without doing it
+	lose   func(n int) error   // fails claim n after doing it
+	forget bool                // a repeated claim does not return what the lost one granted
+	known  [][]jobstore.ID     // what ReleaseUnknown was told
+	takes  time.Duration       // each claim takes that long
+	cutOff int                 // claims whose context ended
+	left   int                 // slots that got no job
+	locked map[jobstore.ID]int // so many claims find the row locked
 }
 
 func (d *db) Claim(ctx context.Context, by jobstore.Claimant, ids []jobstore.ID) (jobstore.Claimed, error) {
-	leases, err := d.claim(ctx, call{by: by, ids: slices.Clone(ids)}, func(id jobstore.ID) bool { return slices.Contains(ids, id) })
 	var c jobstore.Claimed
+	d.dmu.Lock()
+	for _, id := range ids {
+		if d.locked[id] > 0 {
+			d.locked[id]--
+			c.Busy = append(c.Busy, id)
+		}
+	}
+	d.dmu.Unlock()
+	leases, err := d.claim(ctx, call{by: by, ids: slices.Clone(ids)}, func(id jobstore.ID) bool {
+		return slices.Contains(ids, id) && !slices.Contains(c.Busy, id)
+	})
 	for _, l := range leases {
 		if l.Job.ID >= 900 { // of a kind that nobody knows
 			c.UnknownKind = append(c.UnknownKind, l.Job.ID)

@@ -2,6 +2,7 @@ package postgres_test
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"github.com/warrenq/warren/jobstore"
@@ -33,5 +34,40 @@ func TestClaimNextTellsLockedFromNothing(t *testing.T) {
 	}
 	if got, err := s.ClaimNext(t.Context(), by, 10); err != nil || len(got) != 1 {
 		t.Fatalf("after the lock: %v, %v", got, err)
+	}
+}
+
+// A claim by number does not wait for a row that somebody touches, the sweep that takes it out of the outbox
+// say. It says which those were: their hint is about to be acked, and nothing would offer them again.
+func TestClaimTellsLockedFromRefused(t *testing.T) {
+	t.Parallel()
+	s, dsn := fresh(t)
+	conn := connect(t, dsn)
+	by := register(t, s)
+	free, locked := place(t, conn, jobstore.Ready), place(t, conn, jobstore.Ready)
+	refused := []jobstore.ID{place(t, conn, jobstore.Processing), place(t, conn, jobstore.Finished), place(t, conn, jobstore.Waiting), 1 << 40}
+	head, blocked := place(t, conn, jobstore.Ready), place(t, conn, jobstore.Ready)
+	if _, err := conn.Exec(t.Context(), "UPDATE warren.jobs SET serial_group = 'g' WHERE id IN ($1, $2)", head, blocked); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := conn.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "SELECT FROM warren.jobs WHERE id IN ($1, $2, $3) FOR NO KEY UPDATE", locked, head, blocked); err != nil {
+		t.Fatal(err)
+	}
+	all := append([]jobstore.ID{free, locked, head, blocked}, refused...)
+	got, err := s.Claim(t.Context(), by, all)
+	slices.Sort(got.Busy)
+	if err != nil || len(got.Leases) != 1 || got.Leases[0].Job.ID != free || !slices.Equal(got.Busy, []jobstore.ID{locked, head}) {
+		t.Fatalf("leases %v, busy %v, %v; want a lease of %d, and %d and %d busy", got.Leases, got.Busy, err, free, locked, head)
+	}
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, err = s.Claim(t.Context(), by, all)
+	if err != nil || len(got.Leases) != 2 || len(got.Busy) != 0 {
+		t.Fatalf("after the lock: leases %v, busy %v, %v; want two leases", got.Leases, got.Busy, err)
 	}
 }

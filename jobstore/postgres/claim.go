@@ -45,7 +45,8 @@ func (s *Store) Claim(ctx context.Context, by jobstore.Claimant, ids []jobstore.
 	return got, nil
 }
 
-// claimSQL takes what it may of the numbers in $8.
+// claimSQL takes what it may of the numbers in $8, and tells which it would have taken, had nobody
+// locked them. Only numbers that were not taken are looked at twice.
 //
 // The consumer's row is locked FOR KEY SHARE, so that its rescue waits for this claim's commit
 // and sees the rows. Jobs are locked in their newest version, and skipped when somebody else has
@@ -63,7 +64,16 @@ locked AS MATERIALIZED (
     LIMIT 1 FOR NO KEY UPDATE OF j SKIP LOCKED
   ) l
   WHERE (SELECT count(*) FROM me) = 1
-)` + claimGrant
+)` + claimGrant + `
+UNION ALL SELECT b.id, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, 3
+FROM (SELECT w.id FROM unnest($8::bigint[]) AS w(id) WHERE NOT EXISTS (SELECT FROM locked l WHERE l.id = w.id) AND EXISTS (SELECT FROM me)) w
+CROSS JOIN LATERAL (
+  SELECT j.id FROM @schema@.jobs_live j
+  WHERE j.id = w.id AND j.state || '' = 'READY' AND j.available_at <= now()
+    AND j.queue = ANY ($5::text[]) AND j.priority = ANY ($6::int[]) AND j.queue ` + notPaused + `
+    AND (j.serial_group IS NULL OR NOT EXISTS (` + claimBefore + `))
+  LIMIT 1
+) b`
 
 const claimMe = `
   SELECT id FROM @schema@.consumers WHERE id = $1::bigint AND expires_at > clock_timestamp() FOR KEY SHARE`
@@ -147,6 +157,8 @@ func (s *Store) claim(ctx context.Context, text string, by jobstore.Claimant, re
 			got.UnknownKind = append(got.UnknownKind, l.Job.ID)
 		case what == rowGone:
 			gone = true
+		case what == rowBusy && l.Job.ID > 0:
+			got.Busy = append(got.Busy, l.Job.ID)
 		case what == rowBusy:
 			busy = true
 		}
