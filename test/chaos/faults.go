@@ -30,16 +30,16 @@ func always(targets ...string) func(*rand.Rand) []string {
 // consumerFaults happen to n consumers, whatever the servers are.
 func consumerFaults(n int) []fault {
 	return []fault{
-		{"consumer kill -9", 5, oneConsumer(n), func(ctx context.Context, s *strike) {
+		{"consumer kill -9", 4, oneConsumer(n), func(ctx context.Context, s *strike) {
 			m := s.member()
 			m.proc.kill()
 			s.wait(ctx, 0, time.Second)
 			m.start()
 		}},
-		{"consumer frozen past its lease", 3, oneFrozen(n), func(ctx context.Context, s *strike) {
+		{"consumer frozen past its lease", 7, oneFrozen(n), func(ctx context.Context, s *strike) {
 			p := s.member().proc
 			p.freeze()
-			s.wait(ctx, s.ttl*5/4, s.ttl*2)
+			s.wait(ctx, s.ttl*5/4, s.ttl*5/2)
 			p.thaw()
 		}},
 		{"consumer frozen for a moment", 3, oneConsumer(n), func(ctx context.Context, s *strike) {

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -63,7 +64,7 @@ func (w *world) lifetimes() []check.Process {
 	return lives
 }
 
-// readLedger reads the probe's lines. An execution is known by job and lease.
+// readLedger reads the probe's lines. An execution is known by job and lease. No file: nothing ran.
 func readLedger(path string) ([]check.Run, error) {
 	type key struct{ id, lease int64 }
 	open := map[key]int{}
@@ -89,6 +90,9 @@ func readLedger(path string) ([]check.Run, error) {
 			runs[i].End = nanos(f[5])
 		}
 	})
+	if errors.Is(err, os.ErrNotExist) {
+		err = nil
+	}
 	return runs, err
 }
 
@@ -113,7 +117,7 @@ func eachLine(path string, each func(fields []string)) error {
 
 // depths counts the messages of a world's queues, those of the poison queue apart.
 func (w *world) depths() (jobs, poison int, err error) {
-	conn, err := amqp.Dial(w.s.rabbit.URL())
+	conn, err := amqp.Dial(w.amqp[0])
 	if err != nil {
 		return 0, 0, err
 	}

@@ -32,13 +32,28 @@ type run struct {
 	attack   time.Duration // how long faults go on
 	patience time.Duration // how long jobs may take to end after that
 	dir      string
+	only     string // a part of the names of the scenes to play
 	bin      string // where the programs are
 	consumer string // the consumer over the public API
 	command  string
+	shared   *servers // for stages that leave servers alone
 	commit   string
 }
 
 func (r *run) shipped(program string) string { return filepath.Join(r.bin, program) }
+
+// wants reports whether a scene is to be played.
+func (r *run) wants(name string) bool { return strings.Contains(name, r.only) }
+
+// calm are servers that several stages share, because none of them breaks them.
+func (r *run) calm(ctx context.Context) (*servers, error) {
+	if r.shared != nil {
+		return r.shared, nil
+	}
+	var err error
+	r.shared, err = startServers(ctx, "calm")
+	return r.shared, err
+}
 
 // stage is a part of the suite.
 type stage struct {
@@ -50,6 +65,14 @@ type stage struct {
 func stages() []stage {
 	return []stage{
 		{"E", "random faults at random moments", true, stageRandom},
+		{"D", "processes that die, stand still or lose replies at each point of the protocol", true, stagePoints},
+		{"F", "doubled, forged and malformed hints", true, stageForgeries},
+		{"H", "a rolling restart of the shipped consumers under load", true, stageDeploy},
+		{"I", "random faults behind a transaction pooler", false, stagePooler},
+		{"J", "random faults on a broker of three nodes with quorum queues", false, stageCluster},
+		{"O", "the shipped consumer while a server is away", false, stageOutages},
+		{"R", "how soon the shipped consumer recovers", false, stageRecovery},
+		{"M", "the protocol broken on purpose, noticed by the same checker", false, stageMutants},
 	}
 }
 
@@ -61,7 +84,16 @@ func main() {
 	flag.IntVar(&r.jobs, "jobs", 0, "jobs of stage E to try (0 = 4000, or 800 when quick; a quarter is rolled back)")
 	flag.BoolVar(&r.quick, "quick", false, "the cut of about two minutes")
 	flag.StringVar(&list, "stages", "", "letters of the stages to run, with commas (default: all, or those of the cut)")
+	flag.StringVar(&r.only, "only", "", "play only scenes whose names have this in them")
+	again := flag.Bool("report", false, "only write "+reportPath+" from the results in out/")
 	flag.Parse()
+	if *again {
+		if err := report("out", reportPath); err != nil {
+			fmt.Fprintln(os.Stderr, "chaos:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := r.main(list); err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		os.Exit(1)
@@ -83,6 +115,11 @@ func (r *run) main(list string) error {
 	if err := r.build(ctx); err != nil {
 		return err
 	}
+	defer func() {
+		if r.shared != nil {
+			r.shared.tb.close()
+		}
+	}()
 	var results []*result
 	failed := 0
 	for _, s := range chosen {
@@ -96,14 +133,24 @@ func (r *run) main(list string) error {
 			return context.Cause(ctx)
 		}
 	}
-	if err := keep("out", results); err != nil {
-		return err
+	if !r.quick && r.only == "" {
+		if err := keep("out", results); err != nil {
+			return err
+		}
 	}
 	if failed > 0 {
 		return fmt.Errorf("%d of %d stages failed; seed %d; everything is kept in %s", failed, len(chosen), r.seed, r.dir)
 	}
+	if !r.quick && list == "" {
+		if err := report("out", reportPath); err != nil {
+			return err
+		}
+	}
 	return os.RemoveAll(r.dir)
 }
+
+// reportPath is the document that full runs write.
+const reportPath = "../../docs/reliability.md"
 
 func (r *run) defaults() {
 	if r.seed == 0 {

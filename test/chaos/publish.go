@@ -83,20 +83,23 @@ type producer struct {
 	rnd  *rand.Rand
 	cli  string // the shipped program
 
-	pg, amqp *wire.Proxy
-	store    *postgres.Store
-	client   *warren.Client
-	stop     func()
+	pg     *wire.Proxy
+	amqp   []*wire.Proxy // one a node
+	store  *postgres.Store
+	client *warren.Client
+	stop   func()
 }
 
 // newProducer starts a client with proxies of its own.
 func newProducer(ctx context.Context, w *world, b *book, cli string, seed uint64) *producer {
 	p := &producer{w: w, book: b, cli: cli, rnd: rand.New(rand.NewPCG(seed, 1))}
 	p.pg = must(wire.New(hostOf(w.dsn), nil))
-	p.amqp = must(wire.New(hostOf(w.amqp[0]), nil))
+	for _, node := range w.amqp {
+		p.amqp = append(p.amqp, must(wire.New(hostOf(node), nil)))
+	}
 	p.store = must(postgres.Open(ctx, through(w.dsn, p.pg.Addr()), postgres.Config{MaxConns: 4}))
 	broker := must(rabbitmq.Open(rabbitmq.Config{
-		URL: through(w.amqp[0], p.amqp.Addr()), Prefix: w.prefix, Heartbeat: 2 * time.Second, Name: "chaos-producer",
+		URL: p.amqpURL(), Prefix: w.prefix, Heartbeat: 2 * time.Second, Name: "chaos-producer",
 	}))
 	p.client = must(warren.NewClient(warren.ClientConfig{Store: p.store, Broker: broker, Priorities: []int{10, 20, 30}}))
 	running, cancel := context.WithCancel(ctx)
@@ -108,9 +111,19 @@ func newProducer(ctx context.Context, w *world, b *book, cli string, seed uint64
 		<-ended
 		p.store.Close()
 		p.pg.Close()
-		p.amqp.Close()
+		for _, node := range p.amqp {
+			node.Close()
+		}
 	}
 	return p
+}
+
+func (p *producer) amqpURL() string {
+	var nodes []string
+	for i, proxy := range p.amqp {
+		nodes = append(nodes, through(p.w.amqp[i], proxy.Addr()))
+	}
+	return strings.Join(nodes, ",")
 }
 
 // callPatience is how long one publishing may take; after that its commit is unknown.
@@ -230,7 +243,7 @@ func (p *producer) imported(ctx context.Context, jobs []*job) {
 	cmd := exec.CommandContext(ctx, p.cli, "import", "-")
 	cmd.Dir = p.w.dir
 	cmd.Env = []string{
-		"DATABASE_URL=" + through(p.w.dsn, p.pg.Addr()), "AMQP_URL=" + through(p.w.amqp[0], p.amqp.Addr()),
+		"DATABASE_URL=" + through(p.w.dsn, p.pg.Addr()), "AMQP_URL=" + p.amqpURL(),
 		"WARREN_QUEUE_PREFIX=" + p.w.prefix, "WARREN_PRIORITIES=10,20,30", "HOME=" + p.w.dir,
 	}
 	cmd.Stdin = strings.NewReader(lines.String())

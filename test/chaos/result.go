@@ -27,6 +27,7 @@ type result struct {
 	Points   []string           `json:"points,omitempty"`  // what a stage went through, one by one
 	Mutants  map[string]string  `json:"mutants,omitempty"` // name -> how it was caught
 	Failures []string           `json:"failures,omitempty"`
+	Notes    []string           `json:"-"` // what jobs concerned went through
 
 	history *check.History
 	violent []check.Violation
@@ -49,12 +50,36 @@ func (r *result) judge(h *check.History) {
 	}
 }
 
+// take adds the verdict about one scene of many.
+func (r *result) take(v check.Verdict) {
+	r.merge(v.Counts)
+	for _, x := range v.Violations {
+		r.fail("%s: job %d: %s", x.Class, x.ID, x.Text)
+	}
+}
+
 // record asks for a recovery time to be kept.
 func (r *result) record(what string, seconds float64) {
 	if r.Recovery == nil {
 		r.Recovery = map[string]timings{}
 	}
 	r.Recovery[what] = append(r.Recovery[what], seconds)
+}
+
+// merge adds the figures of one scene of many.
+func (r *result) merge(c check.Counts) {
+	r.Counts.Jobs += c.Jobs
+	r.Counts.Maybe += c.Maybe
+	r.Counts.MaybeThere += c.MaybeThere
+	r.Counts.RolledBack += c.RolledBack
+	r.Counts.Runs += c.Runs
+	r.Counts.Extra += c.Extra
+	r.Counts.Rescued += c.Rescued
+	r.Counts.HandedBack += c.HandedBack
+	r.Counts.Explained += c.Explained
+	r.Counts.Ignoring += c.Ignoring
+	r.Counts.Unexplained += c.Unexplained
+	r.Counts.Quarantined += c.Quarantined
 }
 
 // shown is how many violations are told with their history.
@@ -75,6 +100,9 @@ func (r *result) print() {
 			break
 		}
 		fmt.Println("  " + f)
+	}
+	for _, line := range r.Notes[:min(len(r.Notes), 60)] {
+		fmt.Println("    " + line)
 	}
 	for i, v := range r.violent {
 		if i == shown || v.ID == 0 {

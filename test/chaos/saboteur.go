@@ -141,7 +141,7 @@ func (s *strike) proxies(database bool) []*wire.Proxy {
 		if database {
 			all = append(all, p.pg)
 		} else {
-			all = append(all, p.amqp)
+			all = append(all, p.amqp...)
 		}
 	}
 	return all
