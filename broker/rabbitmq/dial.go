@@ -41,7 +41,7 @@ func dial(ctx context.Context, e endpoint, name string, sift bool, timeout time.
 	stop := context.AfterFunc(ctx, func() { _ = w.Close() })
 	var socket net.Conn = w
 	if sift {
-		socket = sieved{wire: w, sieve: newSieve(w)}
+		socket = sieved{wire: w, sieve: newSieve(w, 2*e.heartbeat)}
 	}
 	c, err := amqp.Open(socket, amqpConfig(e, name))
 	if !stop() && err == nil {

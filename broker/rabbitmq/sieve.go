@@ -3,7 +3,9 @@ package rabbitmq
 import (
 	"bufio"
 	"encoding/binary"
+	"fmt"
 	"io"
+	"time"
 
 	"github.com/warrenq/warren/broker"
 )
@@ -32,7 +34,9 @@ const maxKept = broker.MaxBody + 1
 // consumer for good. And it collects bodies of any size, which a broker takes up to 128 MB, as
 // many as prefetch allows. Nothing but the body's numbers counts, so nothing is missing.
 //
-// What it does not understand it hands on as it is, for the library to complain about.
+// What it does not understand it hands on as it is, for the library to complain about. A frame that
+// does not end within patience is an error: when its size was changed on the way, heartbeats would
+// fill it for hours, and keep the connection looking alive.
 type sieve struct {
 	in   *bufio.Reader
 	out  []byte            // to be handed out before anything else
@@ -41,10 +45,21 @@ type sieve struct {
 	end  bool              // then hand out the byte that ends the frame
 	left map[uint16]uint32 // how much of a body may still pass, by channel
 	raw  bool              // hand out everything
+
+	began    time.Time // of the current frame
+	patience time.Duration
 }
 
-func newSieve(r io.Reader) *sieve {
-	return &sieve{in: bufio.NewReaderSize(r, 32<<10), left: map[uint16]uint32{}}
+func newSieve(r io.Reader, patience time.Duration) *sieve {
+	return &sieve{in: bufio.NewReaderSize(r, 32<<10), left: map[uint16]uint32{}, patience: patience}
+}
+
+// late is an error when the current frame takes too long.
+func (s *sieve) late() error {
+	if took := time.Since(s.began); took > s.patience {
+		return fmt.Errorf("a frame from the broker is not complete after %s", took.Round(time.Second))
+	}
+	return nil
 }
 
 // Read implements io.Reader.
@@ -62,7 +77,9 @@ func (s *sieve) Read(p []byte) (int, error) {
 			return s.in.Read(p)
 		case s.pass > 0:
 			n, err := s.in.Read(p[:min(int64(len(p)), s.pass)])
-			s.pass -= int64(n)
+			if s.pass -= int64(n); s.pass > 0 && err == nil {
+				err = s.late()
+			}
 			return n, err
 		}
 		if err := s.next(); err != nil {
@@ -74,8 +91,13 @@ func (s *sieve) Read(p []byte) (int, error) {
 // next ends the current frame, if there is one, and begins another.
 func (s *sieve) next() error {
 	for s.drop > 0 {
-		n, err := s.in.Discard(int(min(s.drop, 1<<20)))
-		s.drop -= int64(n)
+		if _, err := s.in.Peek(1); err != nil {
+			return err
+		}
+		n, err := s.in.Discard(int(min(s.drop, int64(s.in.Buffered()))))
+		if s.drop -= int64(n); s.drop > 0 && err == nil {
+			err = s.late()
+		}
 		if err != nil {
 			return err
 		}
@@ -89,6 +111,7 @@ func (s *sieve) next() error {
 	if _, err := io.ReadFull(s.in, start[:]); err != nil {
 		return err
 	}
+	s.began = time.Now()
 	size := binary.BigEndian.Uint32(start[3:])
 	channel := binary.BigEndian.Uint16(start[1:])
 	switch start[0] {

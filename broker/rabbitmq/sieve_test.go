@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 )
 
 func rawFrame(kind byte, channel uint16, payload []byte) []byte {
@@ -54,7 +56,7 @@ func TestSieve(t *testing.T) {
 			"by bytes":     iotest.OneByteReader(bytes.NewReader(in)),
 			"error at end": iotest.DataErrReader(bytes.NewReader(in)),
 		} {
-			got, err := io.ReadAll(newSieve(r))
+			got, err := io.ReadAll(newSieve(r, time.Hour))
 			if want != nil && (err != nil || !bytes.Equal(got, want)) {
 				t.Errorf("%s, %s: got %d bytes, %v; want %d", name, how, len(got), err, len(want))
 			}
@@ -67,7 +69,7 @@ func TestSieveHandsOnWhatEndsReading(t *testing.T) {
 	whole := slices.Concat(rawFrame(frameMethod, 1, []byte("m")), rawHeader(1, 5, "\x80\x00\x01x"), rawFrame(frameBody, 1, []byte("12345")))
 	broken := errors.New("broken")
 	for n := range whole {
-		if _, err := io.ReadAll(newSieve(io.MultiReader(bytes.NewReader(whole[:n]), iotest.ErrReader(broken)))); !errors.Is(err, broken) {
+		if _, err := io.ReadAll(newSieve(io.MultiReader(bytes.NewReader(whole[:n]), iotest.ErrReader(broken)), time.Hour)); !errors.Is(err, broken) {
 			t.Errorf("after %d bytes: %v; want the reader's error", n, err)
 		}
 	}
@@ -82,16 +84,45 @@ func FuzzSieve(f *testing.F) {
 	f.Add([]byte("AMQP\x00\x00\x09\x01"))
 	f.Add([]byte{frameBody, 0, 1, 0xff, 0xff, 0xff, 0xff, 1})
 	f.Fuzz(func(t *testing.T, in []byte) {
-		got, err := io.ReadAll(newSieve(bytes.NewReader(in)))
+		got, err := io.ReadAll(newSieve(bytes.NewReader(in), time.Hour))
 		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Fatalf("error %v", err)
 		}
 		if len(got) > len(in)+2 { // the flags of a header that ends before its own
 			t.Fatalf("%d bytes became %d", len(in), len(got))
 		}
-		again, _ := io.ReadAll(newSieve(iotest.OneByteReader(bytes.NewReader(in))))
+		again, _ := io.ReadAll(newSieve(iotest.OneByteReader(bytes.NewReader(in)), time.Hour))
 		if !bytes.Equal(got, again) {
 			t.Fatalf("%x at once, %x by bytes", got, again)
 		}
 	})
+}
+
+// drip hands out a byte a second.
+type drip struct{ in io.Reader }
+
+func (d drip) Read(p []byte) (int, error) {
+	<-time.After(time.Second)
+	return d.in.Read(p[:1])
+}
+
+// A frame whose size was changed on the way swallows what follows it. Heartbeats that it swallows must
+// not keep it alive.
+func TestSieveEndsAFrameThatDoesNotEnd(t *testing.T) {
+	t.Parallel()
+	heartbeats := bytes.Repeat(rawFrame(frameHeartbeat, 0, nil), 1000)
+	for name, begin := range map[string][]byte{
+		"a method":          rawFrame(frameMethod, 1, make([]byte, 4000))[:frameStart],
+		"a header":          rawHeader(1, 5, strings.Repeat("x", 4000))[:30],
+		"a body, kept":      slices.Concat(rawHeader(1, 4000, "\x00\x00"), rawFrame(frameBody, 1, make([]byte, 4000))[:frameStart]),
+		"a body, not asked": rawFrame(frameBody, 1, make([]byte, 4000))[:frameStart],
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			began := time.Now()
+			_, err := io.ReadAll(newSieve(drip{io.MultiReader(bytes.NewReader(begin), bytes.NewReader(heartbeats))}, 30*time.Second))
+			if err == nil || !strings.Contains(err.Error(), "not complete") || time.Since(began) > 2*time.Minute {
+				t.Errorf("%s: %v after %s", name, err, time.Since(began))
+			}
+		})
+	}
 }
