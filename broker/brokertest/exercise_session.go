@@ -179,14 +179,21 @@ func poisonPutAside(t *testing.T, b *bench) {
 	b.publish(brk, hint(10, 2))
 	b.equal("arrived after the poison", b.collect(s, 1), []int64{2})
 	b.eventually(fmt.Sprintf("%d poisoned", len(bodies)), func() bool { return b.Poisoned(t) == len(bodies) })
-	if err := s.Close(); err != nil {
-		t.Errorf("Close = %v", err)
-	}
-	if n := b.depth(brk, 10); n != 0 {
-		t.Errorf("depth %d; want 0: poison is acked", n)
-	}
-	if n := b.Poisoned(t); n != len(bodies) {
-		t.Errorf("%d poisoned; want %d: each once", n, len(bodies))
+	// A copy comes before its ack: closing in between gives the last one back, to be copied again.
+	again := 0
+	b.eventually("poison is acked", func() bool {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close = %v", err)
+		}
+		if b.depth(brk, 10) == 0 {
+			return true
+		}
+		again++
+		s = b.subscribe(brk, 3, 10)
+		return false
+	})
+	if n := b.Poisoned(t); n < len(bodies) || n > len(bodies)+again {
+		t.Errorf("%d poisoned; want %d: each once, unless it was given back", n, len(bodies))
 	}
 }
 
