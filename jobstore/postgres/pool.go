@@ -18,8 +18,8 @@ const connLifetime = time.Hour
 const closeTimeout = 2 * time.Second
 
 // newPool lends at most size connections made with conf. It connects when they are asked for.
-// A failover is followed by Reset: every connection then leads to the wrong server.
-func newPool(ctx context.Context, rawURL string, conf *pgx.ConnConfig, size int) (*pgxpool.Pool, error) {
+// While the database takes none, b spaces the attempts. A failover is followed by Reset: every connection then leads to the wrong server.
+func newPool(ctx context.Context, rawURL string, conf *pgx.ConnConfig, size int, b *brake) (*pgxpool.Pool, error) {
 	// Only ParseConfig makes a pool's configuration; what conf has learned replaces its own part.
 	pc, err := pgxpool.ParseConfig(rawURL)
 	if err != nil { // only pool_… parameters are left to complain about
@@ -29,6 +29,7 @@ func newPool(ctx context.Context, rawURL string, conf *pgx.ConnConfig, size int)
 	pc.ConnConfig.ConnectTimeout = connectTimeout
 	pc.MaxConns, pc.MinConns, pc.MinIdleConns = clamp(size), 0, 0
 	pc.MaxConnLifetime = connLifetime
+	pc.BeforeConnect, pc.AfterConnect = b.before, b.after
 	return pgxpool.NewWithConfig(ctx, pc)
 }
 

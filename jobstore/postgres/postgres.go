@@ -51,6 +51,7 @@ type Store struct {
 	direct *pgx.ConnConfig // for LISTEN
 	log    *zap.Logger
 	pool   *pgxpool.Pool
+	brake  brake
 	sql    map[string]string // statement as written -> with the schema's name
 	local  bool              // settings travel with each statement, because a pooler drops them at connect
 	pooled bool              // there is a pooler, and no way past it
@@ -64,7 +65,8 @@ var schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
 
 // Open connects to the database at rawURL (postgres://… or a keyword/value string) and looks at
 // its settings. It does not need the schema to be there; see Check and Migrate. The caller ends
-// with Close. Its errors never contain the password.
+// with Close. Its errors never contain the password. An address on another machine without an
+// sslmode means sslmode=verify-full; a weaker one that it has is used, with a warning.
 func Open(ctx context.Context, rawURL string, c Config) (*Store, error) {
 	s := &Store{schema: cmp.Or(c.Schema, DefaultSchema), log: c.Log}
 	if s.log == nil {
@@ -77,6 +79,7 @@ func Open(ctx context.Context, rawURL string, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	warnOpen(s.log, conf)
 	s.direct = conf
 	if c.DirectURL != "" {
 		if s.direct, err = parse(c.DirectURL); err != nil {
@@ -91,7 +94,7 @@ func Open(ctx context.Context, rawURL string, c Config) (*Store, error) {
 		return nil, err
 	}
 	s.pooled = s.local && c.DirectURL == ""
-	if s.pool, err = newPool(ctx, rawURL, conf, cmp.Or(c.MaxConns, 8)); err != nil {
+	if s.pool, err = newPool(ctx, rawURL, conf, cmp.Or(c.MaxConns, 8), &s.brake); err != nil {
 		return nil, err
 	}
 	s.insert = newBatcher(s.insertBatch, insertFlights, insertBatchRows)
@@ -120,7 +123,7 @@ func (s *Store) withSchema(text string) string {
 // parse reads a connection string. pgx quotes the string in its errors, so that only the reason
 // at their end is kept.
 func parse(rawURL string) (*pgx.ConnConfig, error) {
-	conf, err := pgx.ParseConfig(rawURL)
+	conf, err := parseVerified(rawURL)
 	if err == nil {
 		return conf, nil
 	}
@@ -215,7 +218,7 @@ func (s *Store) look(ctx context.Context, conf *pgx.ConnConfig) (timeout string,
 	defer cancel()
 	conn, err := pgx.ConnectConfig(ctx, conf.Copy())
 	if err != nil {
-		return "", fmt.Errorf("connect to the database: %w", err)
+		return "", fmt.Errorf("connect to the database: %w", explainTLS(err))
 	}
 	defer closeConn(ctx, conn)
 	var fsync, synchronous string

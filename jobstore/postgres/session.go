@@ -114,7 +114,7 @@ func gatherIn[T any](ctx context.Context, q session, sql string, scan func(pgx.R
 
 // with lends a connection to fn. When the server is gone, all of the pool's connections go too.
 func (s *Store) with(ctx context.Context, fn func(q session) error) error {
-	c, err := s.pool.Acquire(ctx)
+	c, err := s.acquire(ctx)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func (s *Store) with(ctx context.Context, fn func(q session) error) error {
 // inTx runs fn in a transaction with the settings of protocol statements, or of bulk ones, which
 // read many rows: bulkTimeout, and every plan made for its values. It commits it when fn returns nil.
 func (s *Store) inTx(ctx context.Context, bulk bool, fn func(ctx context.Context, tx pgx.Tx) error) error {
-	c, err := s.pool.Acquire(ctx)
+	c, err := s.acquire(ctx)
 	if err != nil {
 		return err
 	}
@@ -175,7 +175,7 @@ func From(tx jobstore.Tx) (pgx.Tx, error) {
 // InTx implements jobstore.Inserter. fn is a user's code and may take its time: its statements
 // have no other limit than the server's own.
 func (s *Store) InTx(ctx context.Context, fn func(ctx context.Context, tx jobstore.Tx) error) error {
-	c, err := s.pool.Acquire(ctx)
+	c, err := s.acquire(ctx)
 	if err != nil {
 		return wrap("begin a transaction", err)
 	}

@@ -99,7 +99,7 @@ const explainTimeout = 10 * time.Second
 // Explain implements jobstore.Explainer. All of its statements see the same moment.
 func (s *Store) Explain(ctx context.Context, id jobstore.ID) (jobstore.Facts, error) {
 	var f jobstore.Facts
-	c, err := s.pool.Acquire(ctx)
+	c, err := s.acquire(ctx)
 	if err != nil {
 		return f, wrap(fmt.Sprintf("explain job %d", id), err)
 	}
