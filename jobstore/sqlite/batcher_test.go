@@ -20,7 +20,12 @@ func TestSharedCommit(t *testing.T) {
 	bad.Args = []byte("no json")
 	release := s.Occupy(t) // nobody commits meanwhile
 	var wg sync.WaitGroup
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	for i := range callers {
+		for i == 1 && !s.Flying() { // the first waits for the connection, so that the others wait in the queue
+			<-tick.C
+		}
 		wg.Go(func() {
 			jobs := []jobstore.NewJob{job(), job()}
 			if i%3 == 0 {
@@ -35,9 +40,7 @@ func TestSharedCommit(t *testing.T) {
 			}
 		})
 	}
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for s.Waiting() < callers-1 { // the first may have left the queue, and waits for the connection
+	for s.Waiting() < callers-1 {
 		<-tick.C
 	}
 	release()

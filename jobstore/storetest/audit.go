@@ -60,9 +60,10 @@ func auditSound(w *world) {
 }
 
 func auditOrphan(w *world) {
-	by := w.consumerFor(200 * time.Millisecond)
+	by := w.consumer()
 	ids := w.insert(plain(), inGroup("g", 10))
 	w.claim(by, ids...)
+	w.dies(by)
 	w.eventually("the registration expires", func() bool { return len(w.faults()) == 2 })
 	w.wantFaults(jobstore.FaultOrphan, ids...)
 	_, err := w.store.Rescue(w.Context(), 10, 3)

@@ -77,9 +77,10 @@ func (w *world) rescueAll(maxCrashes int, until func(jobstore.Rescued) bool) job
 func oneGone(r jobstore.Rescued) bool { return r.Consumers > 0 }
 
 func rescueBack(w *world) {
-	by := w.consumerFor(300 * time.Millisecond)
+	by := w.consumer()
 	ids := w.insert(plain(), inGroup("g", 10), inGroup("g", 10))
 	w.claim(by, ids...)
+	w.dies(by)
 	sum := w.rescueAll(3, oneGone)
 	w.same("released", refIDs(sum.Released), ids[0], ids[1])
 	if len(sum.Quarantined) != 0 || sum.Consumers != 1 {
@@ -101,8 +102,9 @@ func rescueBack(w *world) {
 func rescueQuarantine(w *world) {
 	ids := w.insert(inGroup("g", 10), inGroup("g", 10))
 	for crash := 1; crash <= 3; crash++ {
-		by := w.consumerFor(300 * time.Millisecond)
+		by := w.consumer()
 		w.claimOne(by, ids[0])
+		w.dies(by)
 		sum := w.rescueAll(3, oneGone)
 		if crash < 3 {
 			w.same("released", refIDs(sum.Released), ids[0])
@@ -121,8 +123,9 @@ func rescueLiving(w *world) {
 	alive := w.consumer()
 	ids := w.insert(plain(), plain())
 	w.claimOne(alive, ids[0])
-	dead := w.consumerFor(300 * time.Millisecond)
+	dead := w.consumer()
 	w.claimOne(dead, ids[1])
+	w.dies(dead)
 	sum := w.rescueAll(3, oneGone)
 	w.same("released", refIDs(sum.Released), ids[1])
 	if sum.Next <= 0 || sum.Next > long {

@@ -108,9 +108,10 @@ func recordFence(w *world) {
 }
 
 func recordFencedAfterRescue(w *world) {
-	by := w.consumerFor(200 * time.Millisecond)
+	by := w.consumer()
 	id := w.insert(plain())[0]
 	l := w.claimOne(by, id)
+	w.dies(by)
 	w.rescued(id)
 	o := outcome(l, jobstore.TemporarilyFailed)
 	w.same("before the next claim", w.record(by, o).Fenced, id)

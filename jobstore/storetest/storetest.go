@@ -158,6 +158,14 @@ func (w *world) consumerFor(ttl time.Duration) jobstore.Claimant {
 	}
 }
 
+// dies lets a consumer's lease end, now that it has done what the test wants of it: a short lease from
+// the beginning could be over before that.
+func (w *world) dies(by jobstore.Claimant) {
+	w.Helper()
+	_, err := w.store.Renew(w.Context(), by.Holder, time.Millisecond)
+	w.check("renew", err)
+}
+
 func (w *world) claim(by jobstore.Claimant, ids ...jobstore.ID) []jobstore.Lease {
 	w.Helper()
 	got, err := w.store.Claim(w.Context(), by, ids)

@@ -97,16 +97,16 @@ func TestDev(t *testing.T) {
 func TestDevKilled(t *testing.T) {
 	t.Parallel()
 	w := embedded(t)
-	const jobs = 300
+	const jobs = 400
 	d := w.daemon(t, "warren", "dev", "--no-demo", "--data", "data", "--listen", "127.0.0.1:0")
 	d.api(t)
-	lines := strings.Repeat(`{"kind":"probe","args":{"sleep":"50ms"}}`+"\n", jobs)
+	lines := strings.Repeat(`{"kind":"probe","args":{"sleep":"200ms"}}`+"\n", jobs)
 	if r := w.runIn(t, lines, "producer", "import", "-"); r.code != 0 {
 		t.Fatal(r.stderr)
 	}
 	for range 2 { // a third crash of one job would quarantine it
 		before := w.states(t)["FINISHED"]
-		await(t, "some to finish", func() bool { return w.states(t)["FINISHED"] > before })
+		await(t, "some to finish", func() bool { n := w.states(t)["FINISHED"]; return n > before || n == jobs })
 		d.signal(t, syscall.SIGKILL)
 		<-d.done
 		postponed := w.must(t, "producer", "publish", "probe", "--delay", "1h") // beside nobody
