@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -75,8 +76,11 @@ func startCluster(ctx context.Context, dir string) (c *cluster, err error) {
 		}
 	}
 	if !until(ctx, time.Minute, func() bool {
-		out, err := c.nodes[0].ctl(ctx, "eval", "length(rabbit_nodes:list_running()).")
-		return err == nil && strings.TrimSpace(out) == "3"
+		var status struct {
+			Running []string `json:"running_nodes"`
+		}
+		out, err := c.nodes[0].ctl(ctx, "-q", "cluster_status", "--formatter", "json")
+		return err == nil && json.Unmarshal([]byte(out), &status) == nil && len(status.Running) == len(c.nodes)
 	}) {
 		c.close()
 		return nil, errors.New("the three nodes did not become one cluster")

@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -59,20 +60,21 @@ func (r *run) calm(ctx context.Context) (*servers, error) {
 type stage struct {
 	name, title string
 	quick       bool // it is part of the quick cut
+	breaking    bool // it has servers of its own, which it breaks
 	do          func(ctx context.Context, run *run, r *result) error
 }
 
 func stages() []stage {
 	return []stage{
-		{"E", "random faults at random moments", true, stageRandom},
-		{"D", "processes that die, stand still or lose replies at each point of the protocol", true, stagePoints},
-		{"F", "doubled, forged and malformed hints", true, stageForgeries},
-		{"H", "a rolling restart of the shipped consumers under load", true, stageDeploy},
-		{"I", "random faults behind a transaction pooler", false, stagePooler},
-		{"J", "random faults on a broker of three nodes with quorum queues", false, stageCluster},
-		{"O", "the shipped consumer while a server is away", false, stageOutages},
-		{"R", "how soon the shipped consumer recovers", false, stageRecovery},
-		{"M", "the protocol broken on purpose, noticed by the same checker", false, stageMutants},
+		{"E", "random faults at random moments", true, true, stageRandom},
+		{"D", "processes that die, stand still or lose replies at each point of the protocol", true, false, stagePoints},
+		{"F", "doubled, forged and malformed hints", true, false, stageForgeries},
+		{"H", "a rolling restart of the shipped consumers under load", true, false, stageDeploy},
+		{"I", "random faults behind a transaction pooler", false, true, stagePooler},
+		{"J", "random faults on a broker of three nodes with quorum queues", false, true, stageCluster},
+		{"O", "the shipped consumer while a server is away", false, false, stageOutages},
+		{"R", "how soon the shipped consumer recovers", false, true, stageRecovery},
+		{"M", "the protocol broken on purpose, noticed by the same checker", false, false, stageMutants},
 	}
 }
 
@@ -120,18 +122,9 @@ func (r *run) main(list string) error {
 			r.shared.tb.close()
 		}
 	}()
-	var results []*result
-	failed := 0
-	for _, s := range chosen {
-		res := r.stage(ctx, s)
-		res.print()
-		results = append(results, res)
-		if len(res.Failures) > 0 {
-			failed++
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
+	results, failed := r.lanes(ctx, chosen)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	if !r.quick && r.only == "" {
 		if err := keep("out", results); err != nil {
@@ -151,6 +144,31 @@ func (r *run) main(list string) error {
 
 // reportPath is the document that full runs write.
 const reportPath = "../../docs/reliability.md"
+
+// lanes runs stages, those that break servers beside those that leave them alone: half of all is waiting.
+func (r *run) lanes(ctx context.Context, chosen []stage) (results []*result, failed int) {
+	var mu sync.Mutex
+	var both sync.WaitGroup
+	for _, breaking := range []bool{true, false} {
+		both.Go(func() {
+			for _, s := range chosen {
+				if s.breaking != breaking || ctx.Err() != nil {
+					continue
+				}
+				res := r.stage(ctx, s)
+				mu.Lock()
+				res.print()
+				results = append(results, res)
+				if len(res.Failures) > 0 {
+					failed++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	both.Wait()
+	return results, failed
+}
 
 func (r *run) defaults() {
 	if r.seed == 0 {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -70,7 +71,7 @@ func (t *trap) arm() {
 
 // set starts a consumer with the trap in it.
 func (s *scene) set(t *trap) *member {
-	s.env["CHAOS_SLOTS"] = fmt.Sprint(s.slots)
+	s.env["CHAOS_SLOTS"] = strconv.Itoa(s.slots)
 	m := s.add(s.consumer, s.env, t.hook)
 	t.mu.Lock()
 	t.m = m
@@ -142,7 +143,7 @@ func victim(ctx context.Context, s *scene, _ *member, t *trap) {
 	// The leader has no slot to spare: the jobs are the victim's.
 	s.enqueue(ctx, s.probes(s.slots, 2*time.Second))
 	s.started(ctx, s.slots)
-	other := s.start(nil)
+	other := s.start()
 	s.registered(ctx, 2)
 	s.enqueue(ctx, s.probes(3, 3*time.Second))
 	s.await(ctx, "the victim to run jobs", func() bool { return s.startsOf(other.proc.pid()) > 0 })

@@ -194,7 +194,8 @@ func lists(b *strings.Builder, results []*result) {
 	}
 	for _, l := range []struct{ stage, title string }{
 		{"D", "Points of the protocol at which processes died, stood still or lost replies"},
-		{"F", "Doubled, forged and malformed hints"}, {"O", "While a server is away"},
+		{"F", "Doubled, forged and malformed hints"},
+		{"O", "While a server is away"},
 	} {
 		if r := latest[l.stage]; r != nil {
 			fmt.Fprintf(b, "\n## %s\n\n`%s`\n\n", l.title, r.Command)

@@ -30,8 +30,8 @@ func (s *scene) late() { s.env["CHAOS_LOST_HINTS"] = "10m" }
 
 // doubledHints announces jobs again and again while they run.
 func doubledHints(ctx context.Context, s *scene) error {
-	s.start(nil)
-	s.start(nil)
+	s.start()
+	s.start()
 	s.enqueue(ctx, s.probes(4, 2*time.Second))
 	s.started(ctx, 4)
 	conn, err := pgx.Connect(ctx, s.direct)
@@ -57,14 +57,14 @@ func doubledHints(ctx context.Context, s *scene) error {
 
 // oneConsumerFrozen freezes the one that runs the jobs until the other runs them, in the middle of its work.
 func oneConsumerFrozen(ctx context.Context, s *scene) error {
-	first := s.start(nil)
+	first := s.start()
 	s.enqueue(ctx, s.probes(4, 6*time.Second, func(i int, j *job) {
 		if i%2 == 0 {
 			j.kind = "stubborn"
 		}
 	}))
 	s.started(ctx, 4)
-	second := s.start(nil)
+	second := s.start()
 	s.registered(ctx, 2)
 	first.proc.freeze()
 	defer first.proc.thaw()
@@ -74,10 +74,10 @@ func oneConsumerFrozen(ctx context.Context, s *scene) error {
 
 // oneConsumerCutOff separates the one that runs the jobs from the database for longer than its lease.
 func oneConsumerCutOff(ctx context.Context, s *scene) error {
-	first := s.start(nil)
+	first := s.start()
 	s.enqueue(ctx, s.probes(4, 9*time.Second))
 	s.started(ctx, 4)
-	second := s.start(nil)
+	second := s.start()
 	s.registered(ctx, 2)
 	first.pg.Stall(true)
 	defer first.pg.Stall(false)
@@ -89,10 +89,10 @@ func oneConsumerCutOff(ctx context.Context, s *scene) error {
 
 // oneConsumerKilled kills the one that runs the jobs.
 func oneConsumerKilled(ctx context.Context, s *scene) error {
-	first := s.start(nil)
+	first := s.start()
 	s.enqueue(ctx, s.probes(4, 2*time.Second))
 	s.started(ctx, 4)
-	s.start(nil)
+	s.start()
 	s.registered(ctx, 2)
 	first.proc.kill()
 	return nil
@@ -101,7 +101,7 @@ func oneConsumerKilled(ctx context.Context, s *scene) error {
 // jobsFromSQL are announced by nobody but the outbox.
 func jobsFromSQL(ctx context.Context, s *scene) error {
 	s.late()
-	s.start(nil)
+	s.start()
 	s.registered(ctx, 1)
 	s.enqueue(ctx, s.probes(10, time.Millisecond))
 	s.patience = 12 * time.Second
@@ -110,7 +110,7 @@ func jobsFromSQL(ctx context.Context, s *scene) error {
 
 // queuesPurged loses hints that were confirmed.
 func queuesPurged(ctx context.Context, s *scene) error {
-	first := s.start(nil)
+	first := s.start()
 	s.registered(ctx, 1)
 	// A stopped consumer holds no hints: what is in the queues is all there is.
 	_ = first.proc.stop(20 * time.Second)
@@ -135,7 +135,7 @@ func queuesPurged(ctx context.Context, s *scene) error {
 // hintsIntoTheVoid sends hints over a connection that has just died, without anybody knowing.
 func hintsIntoTheVoid(ctx context.Context, s *scene) error {
 	s.late()
-	m := s.start(nil)
+	m := s.start()
 	s.registered(ctx, 1)
 	s.enqueue(ctx, s.probes(1, time.Millisecond))
 	s.started(ctx, 1) // the connection to publish stands
@@ -149,8 +149,8 @@ func hintsIntoTheVoid(ctx context.Context, s *scene) error {
 
 // betterMember publishes a member that comes first while another runs.
 func betterMember(ctx context.Context, s *scene) error {
-	s.start(nil)
-	s.start(nil)
+	s.start()
+	s.start()
 	s.registered(ctx, 2)
 	inGroup := func(priority int) func(int, *job) {
 		return func(i int, j *job) { j.group, j.priority = fmt.Sprintf("g%d", i), priority }

@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/warrenq/warren/test/chaos/check"
-	"github.com/warrenq/warren/test/chaos/wire"
 )
 
 // scene is a small world for one thing that happens at a chosen moment, beside other scenes on the same servers.
@@ -32,10 +33,10 @@ func newScene(ctx context.Context, s *servers, run *run, name, consumer string) 
 	return &scene{world: newWorld(ctx, s, run, name), run: run, consumer: consumer, patience: 20 * time.Second, slots: 4, env: map[string]string{}}
 }
 
-// start adds a consumer with a hook, which may be nil, and starts it.
-func (s *scene) start(hook wire.Hook) *member {
-	s.env["CHAOS_SLOTS"] = fmt.Sprint(s.slots)
-	m := s.add(s.consumer, s.env, hook)
+// start adds a consumer and starts it.
+func (s *scene) start() *member {
+	s.env["CHAOS_SLOTS"] = strconv.Itoa(s.slots)
+	m := s.add(s.consumer, s.env, nil)
 	m.start()
 	return m
 }
@@ -127,11 +128,11 @@ func found(v check.Verdict) string {
 	for _, x := range v.Violations {
 		counts[x.Class]++
 	}
-	text := ""
+	var words []string
 	for _, class := range sortedKeys(counts) {
-		text += fmt.Sprintf(", %d %s", counts[class], class)
+		words = append(words, fmt.Sprintf("%d %s", counts[class], class))
 	}
-	return text[min(2, len(text)):]
+	return strings.Join(words, ", ")
 }
 
 func sortedKeys[V any](m map[string]V) []string {

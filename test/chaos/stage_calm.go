@@ -24,8 +24,8 @@ func stageForgeries(ctx context.Context, run *run, r *result) error {
 	scene := newScene(ctx, s, run, "forgeries", run.consumer)
 	defer scene.close()
 	scene.slots = 8
-	scene.start(nil)
-	scene.start(nil)
+	scene.start()
+	scene.start()
 	scene.registered(ctx, 2)
 	jobs := 200
 	scene.enqueue(ctx, scene.probes(jobs, 100*time.Millisecond, func(i int, j *job) {

@@ -22,15 +22,16 @@ func stagePoints(ctx context.Context, run *run, r *result) error {
 	all := slices.DeleteFunc(points(), func(p point) bool { return !run.wants(p.name) })
 	ofProducer := slices.DeleteFunc(producerPoints(), func(p producerPoint) bool { return !run.wants(p.name) })
 	if run.quick { // a quarter of them, another one with each seed
-		all = slices.Collect(func(yield func(point) bool) {
-			for i := int(run.seed % 4); i < len(all) && yield(all[i]); i += 4 {
-			}
-		})
+		var some []point
+		for i := int(run.seed % 4); i < len(all); i += 4 {
+			some = append(some, all[i])
+		}
+		all = some
 		ofProducer = ofProducer[run.seed%4:][:1]
 	}
 	var mu sync.Mutex
 	parallel(len(all)+len(ofProducer), func(i int) {
-		name := ""
+		var name string
 		var act func(s *scene) error
 		if i < len(all) {
 			name, act = all[i].name, func(s *scene) error { return all[i].spring(ctx, s) }
@@ -94,7 +95,7 @@ func producerPoints() []producerPoint {
 
 // publish publishes one job with the shipped program, which dies on the way.
 func (p *producerPoint) publish(ctx context.Context, s *scene) error {
-	s.start(nil)
+	s.start()
 	s.registered(ctx, 1)
 	var cmd *exec.Cmd
 	fired := make(chan struct{})

@@ -65,7 +65,7 @@ func randomChaos(ctx context.Context, run *run, r *result, w *world, faults []fa
 		stop()
 		return err
 	}
-	took, _ := w.settle(ctx, run.patience)
+	took := w.settle(ctx, run.patience)
 	stop()
 	r.Drain = took.Seconds()
 	depth, poison := w.emptied(ctx, 30*time.Second)

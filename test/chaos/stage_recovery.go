@@ -20,7 +20,7 @@ const (
 	killRecovery     = "consumer kill -9: its job runs elsewhere"
 	stopRecovery     = "SIGTERM: what was handed back runs elsewhere"
 	databaseRecovery = "database kill -9 and start: a job starts after it accepts connections"
-	brokerRecovery   = "broker kill -9 and start: a hint is delivered after its port opens"
+	brokerRecovery   = "broker kill -9 and start: what was published meanwhile starts after its port opens"
 	wipeRecovery     = "broker wiped with 2000 ready jobs: every one was offered again"
 )
 
@@ -116,6 +116,7 @@ func (s *scene) firstStart(pid int) time.Time {
 func serverRecoveries(ctx context.Context, run *run, s *servers, r *result) error {
 	scene := newShippedScene(ctx, s, run, "server recovery")
 	defer scene.close()
+	scene.bare = true
 	for range 2 {
 		scene.ship("-c", "4")
 	}
@@ -126,15 +127,20 @@ func serverRecoveries(ctx context.Context, run *run, s *servers, r *result) erro
 		s.pg.Kill()
 		pause(ctx, 2*time.Second)
 		s.pg.Start()
-		r.record(databaseRecovery, scene.next(ctx, time.Now()).Seconds())
+		accepts := time.Now()
+		before := scene.startsOf(0)
+		scene.enqueue(ctx, scene.probes(1, time.Millisecond))
+		r.record(databaseRecovery, scene.next(ctx, before).Sub(accepts).Seconds())
 	}
 	for range samples {
 		s.rabbit.Kill()
+		before := scene.startsOf(0)
+		scene.enqueue(ctx, scene.probes(1, time.Millisecond))
 		pause(ctx, time.Second)
 		opened := make(chan time.Time, 1)
 		go func() { opened <- portOpens(ctx, s.rabbit.Addr()) }()
 		s.rabbit.Start()
-		r.record(brokerRecovery, scene.next(ctx, <-opened).Seconds())
+		r.record(brokerRecovery, scene.next(ctx, before).Sub(<-opened).Seconds())
 	}
 	for _, m := range scene.members {
 		m.proc.stop(40 * time.Second)
@@ -162,15 +168,12 @@ func serverRecoveries(ctx context.Context, run *run, s *servers, r *result) erro
 	return nil
 }
 
-// next publishes a job and returns how long after a moment it began. It is published by SQL past
-// everything that has to recover.
-func (s *scene) next(ctx context.Context, since time.Time) time.Duration {
-	before := s.startsOf(0)
-	s.enqueue(ctx, s.probes(1, time.Millisecond))
+// next is when the first execution began after the ledger had so many.
+func (s *scene) next(ctx context.Context, before int) time.Time {
 	s.await(ctx, "the next job", func() bool { return s.startsOf(0) > before })
 	runs, err := readLedger(s.ledger)
 	ensure(err)
-	return runs[len(runs)-1].Start.Sub(since)
+	return runs[before].Start
 }
 
 // portOpens is when a server listens.

@@ -30,6 +30,7 @@ type world struct {
 	prefix string
 	ledger string
 	stalls string
+	bare   bool // programs reach their servers without proxies, which take connections for a server that is down
 
 	mu      sync.Mutex
 	members []*member
@@ -135,9 +136,13 @@ func (m *member) start() {
 	for i, p := range m.amqp {
 		nodes = append(nodes, through(m.w.amqp[i], p.Addr()))
 	}
+	dsn, broker := through(m.w.dsn, m.pg.Addr()), strings.Join(nodes, ",")
+	if m.w.bare {
+		dsn, broker = m.w.dsn, strings.Join(m.w.amqp, ",")
+	}
 	env := map[string]string{
 		"PATH": os.Getenv("PATH"), "HOME": m.w.dir, "GOMAXPROCS": "2", "GORACE": "halt_on_error=1",
-		"DATABASE_URL": through(m.w.dsn, m.pg.Addr()), "AMQP_URL": strings.Join(nodes, ","),
+		"DATABASE_URL": dsn, "AMQP_URL": broker,
 		"CHAOS_PREFIX": m.w.prefix, "WARREN_QUEUE_PREFIX": m.w.prefix, "WARREN_LOG_FORMAT": "json", "CHAOS_STALLS": m.w.stalls,
 	}
 	maps.Copy(env, m.env)
