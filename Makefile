@@ -102,6 +102,16 @@ chaos: ## Prove that nothing is lost: every fault, in less than ten minutes; wri
 chaos-quick: ## The cut of that for every push, about two minutes
 	cd test/chaos && $(GO) test -count=1 ./... && $(GO) run . -quick $(if $(SEED),-seed $(SEED))
 
+# Its own module, with the peers that Warren is compared with. The servers are private. BENCHFLAGS may name
+# tests (-tests work,bulk), rounds or a scale; the page is written by a whole run only.
+.PHONY: bench
+bench: ## Warren beside its peers; writes docs/benchmarks.md (an hour or two; leave the machine alone)
+	cd bench && $(GO) test -count=1 ./... && $(GO) run . $(BENCHFLAGS)
+
+.PHONY: bench-quick
+bench-quick: ## A small cut of that within four minutes; adds JSON lines to bench/out/quick.json
+	cd bench && $(GO) run . -quick $(BENCHFLAGS)
+
 # The race detector needs a C compiler.
 .PHONY: race-ready
 race-ready:

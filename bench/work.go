@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// workTests measure consuming. The clock stops when the last outcome is committed.
+func workTests() []test {
+	return []test{
+		{
+			name: "work", what: "work off jobs that wait", unit: perSecond, figures: []string{"work"},
+			run: func(ctx context.Context, p *plan, c contender) (sample, error) {
+				return working(ctx, c, p.size(100_000, 10_000))
+			},
+		},
+		{
+			name: "e2e_bulk", what: "publish 1000 a call and work off, at the same time", unit: perSecond, figures: []string{"e2e_bulk"},
+			run: func(ctx context.Context, p *plan, c contender) (sample, error) {
+				return endToEnd(ctx, c, p.size(100_000, 10_000), func(ctx context.Context, n int) error { return insertBulk(ctx, c, n, true) })
+			},
+		},
+		{
+			name: "e2e_singles", what: "publish one by one from 64 callers and work off, at the same time", unit: perSecond, figures: []string{"e2e_singles"},
+			run: func(ctx context.Context, p *plan, c contender) (sample, error) {
+				return endToEnd(ctx, c, p.size(40_000, 4_000), func(ctx context.Context, n int) error { return insertSingly(ctx, c, n, 64) })
+			},
+		},
+		{
+			name: "history", what: "work off jobs that wait, beside 10 M finished ones (quick: 1 M)", unit: perSecond, figures: []string{"history"},
+			finished: func(p *plan) int { return p.size(10_000_000, 1_000_000) },
+			run: func(ctx context.Context, p *plan, c contender) (sample, error) {
+				return working(ctx, c, p.size(100_000, 10_000))
+			},
+		},
+	}
+}
+
+// working has n jobs wait, starts a consumer, and measures from the first handler's start on.
+func working(ctx context.Context, c contender, n int) (sample, error) {
+	if err := errors.Join(insertBulk(ctx, c, n, true), c.flushed(ctx), c.settle(ctx)); err != nil {
+		return sample{}, err
+	}
+	count := newCounter(n)
+	var stop func() error
+	s, err := timed(c, n, func() (err error) {
+		if stop, err = c.work(ctx, count.handle); err != nil {
+			return err
+		}
+		return count.finished(ctx, c)
+	}, nothing)
+	if stop != nil {
+		err = errors.Join(err, stop())
+	}
+	if err == nil {
+		// A consumer's start is not what this is about.
+		s.values[0] = float64(n) / s.ended.Sub(time.Unix(0, count.first.Load())).Seconds()
+	}
+	return s, err
+}
+
+// endToEnd publishes n jobs while a consumer works, and measures from the first publish on.
+func endToEnd(ctx context.Context, c contender, n int, publish func(context.Context, int) error) (s sample, err error) {
+	count := newCounter(n)
+	stop, err := c.work(ctx, count.handle)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, stop()) }()
+	return timed(c, n, func() error {
+		if err := publish(ctx, n); err != nil {
+			return err
+		}
+		return count.finished(ctx, c)
+	}, nothing)
+}
+
+func nothing() error { return nil }
