@@ -1,6 +1,12 @@
 package postgres
 
-import "context"
+import (
+	"context"
+	"crypto/tls"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/zap"
+)
 
 // What the tests look at from inside.
 
@@ -39,3 +45,10 @@ func NewBatcher(run func(context.Context, []string) ([]string, error), flights, 
 
 // ErrUnknown is the error of a caller that did not wait for the commit.
 var ErrUnknown = errUnknown
+
+// How connections are encrypted.
+
+func Parse(rawURL string) (*pgx.ConnConfig, error)   { return parse(rawURL) }
+func WarnOpen(log *zap.Logger, conf *pgx.ConnConfig) { warnOpen(log, conf) }
+func TLSConfigs(conf *pgx.ConnConfig) []*tls.Config  { return tlsConfigs(conf) }
+func ExplainTLS(err error) error                     { return explainTLS(err) }
