@@ -103,7 +103,8 @@ func (s *Sweeper) announce(ctx context.Context, refs []jobstore.Ref) {
 	}
 }
 
-// heard doubles the pause between attempts to announce while they fail, up to 5 s.
+// heard doubles the pause between attempts to announce while they fail, up to 1 s. An attempt without a
+// connection waits for one before it fails, so that mostly one is under way when the broker is back.
 func (s *Sweeper) heard(failed []jobstore.Ref, err error) {
 	if len(failed) == 0 {
 		s.announcePause = 0
@@ -113,7 +114,7 @@ func (s *Sweeper) heard(failed []jobstore.Ref, err error) {
 	if s.announcePause == 0 {
 		s.cfg.Log.Warn("cannot announce jobs; their rows wait in the outbox", zap.Int("jobs", len(failed)), zap.Error(err))
 	}
-	s.announcePause = min(max(2*s.announcePause, s.cfg.Tick), 5*time.Second)
+	s.announcePause = min(max(2*s.announcePause, s.cfg.Tick), time.Second)
 	s.announceAfter = time.Now().Add(s.announcePause)
 }
 
