@@ -170,6 +170,9 @@ func recoveryTable(b *strings.Builder, results []*result) {
 			goal = fmt.Sprintf("%.0f s", g)
 		}
 		t := times[what]
+		if g := goals()[what]; g > 0 && slices.Max(t) > g {
+			goal += " (**missed** by the worst)"
+		}
 		fmt.Fprintf(b, "| %s | %d | %.2f s | %.2f s | %s | `go run . %s` |\n", what, len(t), t.quantile(0.5), slices.Max(t), goal, commands[what])
 	}
 }
