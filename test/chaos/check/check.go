@@ -20,7 +20,7 @@ type Counts struct {
 	MaybeThere int // of those, the ones that did commit
 	RolledBack int
 	Runs       int // executions in the ledger
-	Extra      int // of them, beyond the one that each job's outcome came from and its planned failures
+	Extra      int // of them, beyond one a job; failures that its args ask for are among them
 	Rescued    int // rows taken from dead processes
 	HandedBack int // rows given back by living ones
 	// Overlaps that a pause of a process explains, those of handlers that ignore their context, and
