@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/warrenq/warren"
 	"github.com/warrenq/warren/jobstore"
@@ -42,11 +43,19 @@ func checkParams(r *http.Request, known []string) error {
 	return nil
 }
 
-// parseQuery is url.ParseQuery with a problem for what cannot be read, which would be left out.
+// parseQuery is url.ParseQuery with a problem for what cannot be read, which would be left out, and for
+// what the database would refuse.
 func parseQuery(r *http.Request) (url.Values, error) {
 	q, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return nil, problem(http.StatusBadRequest, "malformed", "the query cannot be read: "+err.Error())
+	}
+	for name, values := range q {
+		for _, v := range values {
+			if !utf8.ValidString(v) || strings.ContainsRune(v, 0) {
+				return nil, invalid(name, fmt.Sprintf("%.80q is no text that a job can have: it must be UTF-8, without NUL", v))
+			}
+		}
 	}
 	return q, nil
 }
