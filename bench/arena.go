@@ -22,6 +22,7 @@ type test struct {
 	lower            bool     // lower is better
 	figures          []string // what a sample's values are called
 	rounds           int      // at most; 0 = as many as there are
+	like             string   // a quick run takes the best settings of that test instead of trying them all again
 	// finished is how many finished jobs the tables begin with; nil = a few. Such tables are made once a test, because
 	// that takes longer than the test itself.
 	finished func(*plan) int
@@ -69,11 +70,12 @@ func timed(c contender, n int, step, after func() error) (sample, error) {
 type arena struct {
 	plan   *plan
 	all    []contender
+	best   map[string]setting // by test and contender
 	closes []func()
 }
 
 func newArena(ctx context.Context, p *plan, s *servers) (*arena, error) {
-	a := &arena{plan: p}
+	a := &arena{plan: p, best: map[string]setting{}}
 	if err := a.open(ctx, s); err != nil {
 		a.close()
 		return nil, err
@@ -200,6 +202,9 @@ func (a *arena) measure(ctx context.Context, t test, until time.Time) ([]detail,
 // sweep tries a contender's settings, each once, and returns the best. When the time for a test is half over, what was
 // tried so far must do.
 func (a *arena) sweep(ctx context.Context, t test, c contender, made map[string]bool, until time.Time) (best setting, err error) {
+	if known, ok := a.best[t.like+" "+c.name()]; ok && a.plan.quick {
+		return known, nil
+	}
 	list := c.settings(t.name)
 	if len(list) == 1 {
 		return list[0], nil
@@ -220,12 +225,13 @@ func (a *arena) sweep(ctx context.Context, t test, c contender, made map[string]
 		}
 	}
 	fmt.Printf("  %s, %s: best with %s\n", t.name, c.name(), best)
+	a.best[t.name+" "+c.name()] = best
 	return best, nil
 }
 
 // turn is one contender's part of a round.
 func (a *arena) turn(ctx context.Context, t test, c contender, set setting, made map[string]bool) (s sample, err error) {
-	err = within(ctx, 10*time.Minute, c.name()+" with "+cmp.Or(set.String(), "defaults"), func(ctx context.Context) error {
+	err = within(ctx, 30*time.Minute, c.name()+" with "+cmp.Or(set.String(), "defaults"), func(ctx context.Context) error {
 		if err := errors.Join(c.use(ctx, set), a.prepare(ctx, t, c, made)); err != nil {
 			return err
 		}
@@ -238,7 +244,7 @@ func (a *arena) turn(ctx context.Context, t test, c contender, set setting, made
 // warmCallers and warmJobs are what a turn begins with, unmeasured: connections are made and statements prepared.
 const (
 	warmCallers = 64
-	warmJobs    = 300
+	warmJobs    = 128
 )
 
 // prepare brings connections, tables and statistics into the state that a test begins with.

@@ -43,12 +43,15 @@ func (q *onRedis) use(_ context.Context, s setting) error {
 	return nil
 }
 
+// reset makes a new client: the old one remembers that it has announced its queue, which is forgotten now.
 func (q *onRedis) reset(ctx context.Context, _ int) error {
 	c, ok := q.options.MakeRedisClient().(redis.UniversalClient)
 	if !ok {
 		return errors.New("asynq made a Redis client of another kind than expected")
 	}
-	return errors.Join(c.FlushAll(ctx).Err(), c.Close())
+	err := errors.Join(q.client.Close(), c.FlushAll(ctx).Err(), c.Close())
+	q.client = tasks.NewClient(q.options)
+	return err
 }
 
 func (q *onRedis) settle(context.Context) error { return nil } // there is nothing to settle

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -49,16 +50,20 @@ type contender interface {
 type setting struct {
 	Workers  int           `json:"workers,omitempty"`
 	Cooldown time.Duration `json:"fetch_cooldown,omitempty"`
+	Poll     time.Duration `json:"fetch_poll_interval,omitempty"`
 	Conns    int           `json:"connections,omitempty"`
 }
 
 func (s setting) String() string {
 	var parts []string
 	if s.Workers > 0 {
-		parts = append(parts, fmt.Sprintf("MaxWorkers %d", s.Workers))
+		parts = append(parts, fmt.Sprintf("%d workers", s.Workers))
 	}
 	if s.Cooldown > 0 {
 		parts = append(parts, fmt.Sprintf("FetchCooldown %s", s.Cooldown))
+	}
+	if s.Poll > 0 {
+		parts = append(parts, fmt.Sprintf("FetchPollInterval %s", s.Poll))
 	}
 	if s.Conns > 0 {
 		parts = append(parts, fmt.Sprintf("%d connections", s.Conns))
@@ -124,4 +129,29 @@ func (c *counter) finished(ctx context.Context, who contender) error {
 		left, err := who.unfinished(ctx)
 		return !left, err
 	})
+}
+
+// atWork starts a consumer and returns when it has done a first job, which handle does not see: what comes then does
+// not wait for the consumer's start.
+func atWork(ctx context.Context, c contender, handle func(args)) (stop func() error, err error) {
+	first := newCounter(1)
+	var begun atomic.Bool
+	stop, err = c.work(ctx, func(a args) {
+		if begun.Load() {
+			handle(a)
+		} else {
+			first.handle(a)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := c.insert(ctx, newArgs()); err != nil {
+		return nil, errors.Join(err, stop())
+	}
+	if err := first.finished(ctx, c); err != nil {
+		return nil, errors.Join(err, stop())
+	}
+	begun.Store(true)
+	return stop, nil
 }

@@ -15,7 +15,7 @@ const bulkSize = 1000
 func insertTests() []test {
 	singles := func(name, what string, callers, full, quick int) test {
 		return test{
-			name: name, what: what, unit: perSecond, figures: []string{name},
+			name: name, what: what, unit: perSecond, figures: []string{name}, like: "insert16",
 			run: func(ctx context.Context, p *plan, c contender) (sample, error) {
 				return inserting(ctx, c, p.size(full, quick), func(ctx context.Context, n int) error { return insertSingly(ctx, c, n, callers) })
 			},

@@ -22,7 +22,7 @@ func latency(ctx context.Context, p *plan, c contender) (s sample, err error) {
 	count := newCounter(n)
 	var mu sync.Mutex
 	var took []float64
-	stop, err := c.work(ctx, func(a args) {
+	stop, err := atWork(ctx, c, func(a args) {
 		d := time.Since(time.Unix(0, a.Sent))
 		mu.Lock()
 		took = append(took, float64(d.Microseconds())/1000)

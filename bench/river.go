@@ -53,7 +53,10 @@ func (r *theirs) settings(test string) (list []setting) {
 	case "insert16", "insert64":
 		return []setting{{Conns: 8}, {Conns: 16}, {Conns: 64}}
 	case "latency":
-		return []setting{{Workers: 100, Cooldown: time.Millisecond, Conns: 8}, {Workers: 100, Cooldown: 5 * time.Millisecond, Conns: 8}}
+		return []setting{
+			{Workers: 100, Cooldown: time.Millisecond, Conns: 8},
+			{Workers: 100, Cooldown: time.Millisecond, Poll: 10 * time.Millisecond, Conns: 8},
+		}
 	}
 	workers, cooldowns := []int{100, 500, 1000, 2000}, []time.Duration{time.Millisecond, 5 * time.Millisecond, 20 * time.Millisecond, 50 * time.Millisecond}
 	if r.quick {
@@ -81,7 +84,8 @@ func (r *theirs) use(ctx context.Context, s setting) error {
 		return err
 	}
 	r.now = s
-	r.client, err = queue.NewClient(riverpgxv5.New(r.pool), &queue.Config{Logger: quiet()})
+	// An inserting client tells workers of new jobs once a cooldown at most: its own, not theirs.
+	r.client, err = queue.NewClient(riverpgxv5.New(r.pool), &queue.Config{Logger: quiet(), FetchCooldown: s.Cooldown})
 	return err
 }
 
@@ -135,7 +139,7 @@ func (r *theirs) work(ctx context.Context, handle func(args)) (func() error, err
 		return nil
 	}))
 	client, err := queue.NewClient(riverpgxv5.New(r.pool), &queue.Config{
-		Logger: quiet(), Workers: workers, FetchCooldown: r.now.Cooldown,
+		Logger: quiet(), Workers: workers, FetchCooldown: r.now.Cooldown, FetchPollInterval: r.now.Poll,
 		Queues: map[string]queue.QueueConfig{queue.QueueDefault: {MaxWorkers: r.now.Workers}},
 	})
 	if err != nil {

@@ -50,8 +50,7 @@ func TestQuantile(t *testing.T) {
 	}
 }
 
-// The machine slows down threefold from round to round; the ratio of each round stays 2, and the ratio of medians
-// over all rounds would be 2 too, unless a round is missing for one: so pairs are what is compared.
+// The machine drifts from round to round, so that figures are compared within a round, and not medians of all.
 func TestMedianRatioIsOfTheSameRound(t *testing.T) {
 	t.Parallel()
 	ours := []float64{900, 90, 400}

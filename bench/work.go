@@ -16,19 +16,19 @@ func workTests() []test {
 			},
 		},
 		{
-			name: "e2e_bulk", what: "publish 1000 a call and work off, at the same time", unit: perSecond, figures: []string{"e2e_bulk"},
+			name: "e2e_bulk", what: "publish 1000 a call and work off, at the same time", unit: perSecond, figures: []string{"e2e_bulk"}, like: "work",
 			run: func(ctx context.Context, p *plan, c contender) (sample, error) {
 				return endToEnd(ctx, c, p.size(100_000, 10_000), func(ctx context.Context, n int) error { return insertBulk(ctx, c, n, true) })
 			},
 		},
 		{
-			name: "e2e_singles", what: "publish one by one from 64 callers and work off, at the same time", unit: perSecond, figures: []string{"e2e_singles"},
+			name: "e2e_singles", what: "publish one by one from 64 callers and work off, at the same time", unit: perSecond, figures: []string{"e2e_singles"}, like: "work",
 			run: func(ctx context.Context, p *plan, c contender) (sample, error) {
 				return endToEnd(ctx, c, p.size(40_000, 4_000), func(ctx context.Context, n int) error { return insertSingly(ctx, c, n, 64) })
 			},
 		},
 		{
-			name: "history", what: "work off jobs that wait, beside 10 M finished ones (quick: 1 M)", unit: perSecond, figures: []string{"history"},
+			name: "history", what: "work off jobs that wait, beside 10 M finished ones (quick: 1 M)", unit: perSecond, figures: []string{"history"}, like: "work",
 			finished: func(p *plan) int { return p.size(10_000_000, 1_000_000) },
 			run: func(ctx context.Context, p *plan, c contender) (sample, error) {
 				return working(ctx, c, p.size(100_000, 10_000))
@@ -63,7 +63,7 @@ func working(ctx context.Context, c contender, n int) (sample, error) {
 // endToEnd publishes n jobs while a consumer works, and measures from the first publish on.
 func endToEnd(ctx context.Context, c contender, n int, publish func(context.Context, int) error) (s sample, err error) {
 	count := newCounter(n)
-	stop, err := c.work(ctx, count.handle)
+	stop, err := atWork(ctx, c, count.handle)
 	if err != nil {
 		return s, err
 	}
