@@ -162,8 +162,8 @@ func TestAProxyStallsRejectsAndCounts(t *testing.T) {
 	}
 	p.Reject(false)
 	connect(t, through)
-	if n := p.Dials(); n != 3 {
-		t.Errorf("%d attempts to connect, want 3", n)
+	if n := p.Dials(); n < 3 || n > 4 { // the driver may dial a second time for one that was rejected
+		t.Errorf("%d attempts to connect, want 3 or 4", n)
 	}
 	p.Cut()
 	if _, err := conn.Exec(t.Context(), "SELECT 1"); err == nil {
