@@ -157,3 +157,21 @@ func TestOnceDoesEveryPart(t *testing.T) {
 		}
 	})
 }
+
+// Outages that no lease can expire in, however often they come, do not keep the jobs of the dead from
+// being handed back.
+func TestShortOutagesDoNotPutOffRescue(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.start()
+		pass(12 * time.Second)
+		r.set(func() { r.rescue = []jobstore.Rescued{{Released: refs(1, 1)}} })
+		for range 3 {
+			r.set(func() { r.err = errAway })
+			pass(2 * time.Second)
+			r.set(func() { r.err = nil })
+			pass(8 * time.Second)
+		}
+		r.tells(1)
+	})
+}

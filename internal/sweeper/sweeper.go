@@ -86,7 +86,8 @@ type Sweeper struct {
 	// announceAfter and announcePause leave a broken broker in peace.
 	announceAfter time.Time
 	announcePause time.Duration
-	failing       bool // the database did not answer at the last round
+	failing       bool      // the database did not answer at the last round
+	good          time.Time // when it last did; an outage that began between two rounds began no earlier
 	holdRescue    time.Time
 	pulse         lifecycle.Pulse
 }
@@ -219,13 +220,19 @@ func (s *Sweeper) timed(ctx context.Context, p *part) (next time.Duration, err e
 }
 
 // answered notes that the database works. After an outage living processes renew first, before
-// anything of theirs is rescued.
+// anything of theirs is rescued. A shorter one than a quarter of a lease needs no such pause, because
+// they renew at half of it at the latest; and it must not have one, because errors that come more often
+// than a lease ends would put off rescue for ever.
 func (s *Sweeper) answered() {
+	now := time.Now()
 	if s.failing {
 		s.failing = false
-		s.holdRescue = time.Now().Add(s.cfg.RescueHold)
+		if now.Sub(s.good) > s.cfg.RescueHold/4 {
+			s.holdRescue = now.Add(s.cfg.RescueHold)
+		}
 		s.cfg.Log.Info("the sweep works again")
 	}
+	s.good = now
 }
 
 // note logs the first failure of a series; the end of the series is logged by answered.
