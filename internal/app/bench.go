@@ -95,7 +95,7 @@ func (a *App) benchBegin(ctx context.Context) error {
 		found, err := admin.Inspect(l)
 		for _, item := range found {
 			if item.Result != rabbitmq.Missing {
-				return fmt.Errorf("%w: %s %s is in the broker already: another bench runs, or was killed; when you know that it is nobody's, delete what begins with %s.",
+				return fmt.Errorf("%w: %s %s is in the broker already: another bench runs, or was killed; when you know that it is nobody's, delete what begins with %s",
 					jobstore.ErrRefused, item.What, item.Name, a.Config.QueuePrefix)
 			}
 		}

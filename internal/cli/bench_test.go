@@ -46,7 +46,7 @@ func TestBenchBrokenOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = conn.Close(context.Background()) }() //nolint:contextcheck // the test's has ended by then
+	defer func() { _ = conn.Close(context.Background()) }()
 	there := func() (n int) {
 		if err := conn.QueryRow(t.Context(), "SELECT count(*) FROM pg_namespace WHERE nspname = 'warren_bench'").Scan(&n); err != nil {
 			t.Fatal(err)
