@@ -102,7 +102,7 @@ func TestPageIsHonest(t *testing.T) {
 	t.Parallel()
 	page := sampleReport().page()
 	for _, want := range []string{
-		"2: met", "**2: missed**", "MaxWorkers 500", "go run . -tests work",
+		"2.2: met", "**2.5: missed**", "MaxWorkers 500", "go run . -tests work",
 		"* work, pg: 0.9 times as good as river.", "* bulk, pg: more CPU than river, 90 µs instead of 21.", "Was left out of this run.",
 	} {
 		if !strings.Contains(page, want) {
