@@ -77,8 +77,9 @@ WHERE n.nspname = $1 AND c.relname = 'schema_migrations'`
 const noteMigrationSQL = `-- warren: note migration
 INSERT INTO @schema@.schema_migrations (number, name, compatible_from) VALUES ($1, $2, $3)`
 
-// Migrate implements jobstore.Admin: each migration in a transaction of its own. A schema that is
-// newer than this program and still fits it is left alone.
+// Migrate implements jobstore.Admin: the first time all migrations in one transaction, because a program
+// that starts meanwhile takes a part of a schema for an old one; later each in one of its own. A schema
+// that is newer than this program and still fits it is left alone.
 func (s *Store) Migrate(ctx context.Context) error {
 	all, err := migrations()
 	if err != nil {
@@ -88,7 +89,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 		var done bool
 		err := retried(ctx, func() error {
 			return s.inTx(ctx, true, func(ctx context.Context, tx pgx.Tx) (err error) {
-				done, err = s.migrateNext(ctx, tx, all)
+				done, err = s.migrateSome(ctx, tx, all)
 				return err
 			})
 		})
@@ -101,8 +102,8 @@ func (s *Store) Migrate(ctx context.Context) error {
 	}
 }
 
-// migrateNext applies the first migration that is missing.
-func (s *Store) migrateNext(ctx context.Context, tx pgx.Tx, all []migration) (done bool, err error) {
+// migrateSome applies the first migration that is missing, or all when all are.
+func (s *Store) migrateSome(ctx context.Context, tx pgx.Tx, all []migration) (done bool, err error) {
 	if _, err := tx.Exec(ctx, s.sql[migrateLockSQL], s.schema); err != nil {
 		return false, err
 	}
@@ -122,14 +123,19 @@ func (s *Store) migrateNext(ctx context.Context, tx pgx.Tx, all []migration) (do
 	if len(applied) >= len(all) {
 		return true, nil
 	}
-	m := all[len(applied)]
-	if _, err := tx.Exec(ctx, s.withSchema(m.text), pgx.QueryExecModeSimpleProtocol); err != nil {
-		return false, fmt.Errorf("migration %04d_%s: %w%s", m.number, m.name, err, where(err, m.text))
+	next := all[len(applied):]
+	if len(applied) > 0 {
+		next = next[:1]
 	}
-	if _, err := tx.Exec(ctx, s.sql[noteMigrationSQL], m.number, m.name, compatibleFrom); err != nil {
-		return false, err
+	for _, m := range next {
+		if _, err := tx.Exec(ctx, s.withSchema(m.text), pgx.QueryExecModeSimpleProtocol); err != nil {
+			return false, fmt.Errorf("migration %04d_%s: %w%s", m.number, m.name, err, where(err, m.text))
+		}
+		if _, err := tx.Exec(ctx, s.sql[noteMigrationSQL], m.number, m.name, compatibleFrom); err != nil {
+			return false, err
+		}
+		s.log.Info("database migrated", zap.String("schema", s.schema), zap.Int("number", m.number), zap.String("name", m.name))
 	}
-	s.log.Info("database migrated", zap.String("schema", s.schema), zap.Int("number", m.number), zap.String("name", m.name))
 	return false, nil
 }
 

@@ -223,3 +223,36 @@ func TestMigrateWithoutCreateRole(t *testing.T) {
 		register(t, s)
 	}
 }
+
+// A program that starts while another makes the schema sees all of it or nothing: with a part of it it
+// would refuse to work.
+func TestTheFirstMigrationIsSeenWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
+	dsn := testenv.Postgres(t)
+	maker, other := open(t, dsn, postgres.Config{}), open(t, dsn, postgres.Config{})
+	made := make(chan error, 1)
+	go func() { made <- maker.Migrate(t.Context()) }()
+	for ended := false; !ended; {
+		select {
+		case err := <-made:
+			if err != nil {
+				t.Fatal(err)
+			}
+			ended = true
+		default:
+		}
+		list, err := other.Migrations(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		applied := 0
+		for _, m := range list {
+			if m.Applied {
+				applied++
+			}
+		}
+		if applied != len(list) && (applied != 0 || ended) {
+			t.Fatalf("%d of %d migrations are there; ended %t", applied, len(list), ended)
+		}
+	}
+}

@@ -67,15 +67,16 @@ SELECT coalesce(sum(name = 'warren_migrations'), 0), coalesce(sum(name = 'jobs')
 
 type applied struct{ number, compatibleFrom int }
 
-// Migrate implements jobstore.Admin: each migration in a transaction of its own, which excludes
-// every other writer. A schema that is newer than this program and still fits it is left alone.
+// Migrate implements jobstore.Admin: the first time all migrations in one transaction, because a program
+// that starts meanwhile takes a part of a schema for an old one; later each in one of its own, which
+// excludes every other writer. A schema that is newer than this program and still fits it is left alone.
 func (s *Store) Migrate(ctx context.Context) error {
 	all, err := migrations()
 	if err != nil {
 		return err
 	}
 	for done := false; !done; {
-		done, err = writing(ctx, s, func(ctx context.Context, q session) (bool, error) { return s.migrateNext(ctx, q, all) })
+		done, err = writing(ctx, s, func(ctx context.Context, q session) (bool, error) { return s.migrateSome(ctx, q, all) })
 		if err != nil {
 			return s.wrap("migrate "+s.path, err)
 		}
@@ -83,24 +84,29 @@ func (s *Store) Migrate(ctx context.Context) error {
 	return s.Check(ctx)
 }
 
-// migrateNext applies the first migration that is missing. Migrations are many statements in one
-// text, so that they run without being prepared.
-func (s *Store) migrateNext(ctx context.Context, q session, all []migration) (done bool, err error) {
+// migrateSome applies the first migration that is missing, or all when all are. Migrations are many
+// statements in one text, so that they run without being prepared.
+func (s *Store) migrateSome(ctx context.Context, q session, all []migration) (done bool, err error) {
 	found, err := s.found(ctx, q)
 	if err != nil || len(found) >= len(all) {
 		return err == nil, err
 	}
-	m := all[len(found)]
 	if _, err := q.exec(ctx, prepareSQL); err != nil {
 		return false, err
 	}
-	if _, err := s.write.conn.ExecContext(ctx, m.text); err != nil {
-		return false, fmt.Errorf("migration %04d_%s: %w", m.number, m.name, err)
+	next := all[len(found):]
+	if len(found) > 0 {
+		next = next[:1]
 	}
-	if _, err := q.exec(ctx, noteMigrationSQL, m.number, m.name, compatibleFrom); err != nil {
-		return false, err
+	for _, m := range next {
+		if _, err := s.write.conn.ExecContext(ctx, m.text); err != nil {
+			return false, fmt.Errorf("migration %04d_%s: %w", m.number, m.name, err)
+		}
+		if _, err := q.exec(ctx, noteMigrationSQL, m.number, m.name, compatibleFrom); err != nil {
+			return false, err
+		}
+		s.log.Info("database migrated", zap.String("file", s.path), zap.Int("number", m.number), zap.String("name", m.name))
 	}
-	s.log.Info("database migrated", zap.String("file", s.path), zap.Int("number", m.number), zap.String("name", m.name))
 	return false, nil
 }
 
