@@ -73,7 +73,7 @@ func (c *Consumer) assemble() (*parts, error) {
 		})
 	} else {
 		// "Until empty" is a question about rows, so rows are what such a consumer goes by.
-		p.polled = dispatch.NewPolledFeed(dispatch.PolledConfig{Claim: claim, Budget: cfg.MaxJobs, UntilEmpty: cfg.UntilEmpty})
+		p.polled = dispatch.NewPolledFeed(dispatch.PolledConfig{Claim: claim, Budget: cfg.MaxJobs, UntilEmpty: cfg.UntilEmpty, Pass: p.pass})
 		p.feed = p.polled
 	}
 	p.sweeper = sweeper.New(sweeper.Config{
@@ -198,9 +198,18 @@ func (p *parts) limits(ctx context.Context) error {
 	}
 }
 
-func (p *parts) wake() {
-	if p != nil && p.polled != nil {
-		p.polled.Wake()
+// offer gives jobs that this process announces to its own feed first, where that goes by rows.
+func (p *parts) offer(refs []jobstore.Ref) (taken bool) {
+	return p != nil && p.polled != nil && p.polled.Offer(refs)
+}
+
+// pass wakes other consumers for jobs that the feed was offered and did not get. It is called
+// between two claims, so it may not wait for a database that is away: the tick does the same.
+func (p *parts) pass(refs []jobstore.Ref) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, err := dispatch.NewPolled(p.consumer.cfg.Store, nil).Announce(ctx, refs); err != nil {
+		p.consumer.cfg.Log.Debug("could not wake other consumers; their tick does it", zap.Error(err))
 	}
 }
 

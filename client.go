@@ -103,8 +103,8 @@ type Client struct {
 // NewClient makes a client. It connects to nothing and starts nothing.
 func NewClient(cfg ClientConfig) (*Client, error) { return newClient(cfg, nil) }
 
-// newClient makes a client that also wakes a feed of this process.
-func newClient(cfg ClientConfig, wake func()) (*Client, error) {
+// newClient makes a client that also offers jobs to a feed of this process.
+func newClient(cfg ClientConfig, offer func(refs []jobstore.Ref) (taken bool)) (*Client, error) {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -115,7 +115,7 @@ func newClient(cfg ClientConfig, wake func()) (*Client, error) {
 	if cfg.Broker != nil {
 		c.announcer = dispatch.NewBrokered(cfg.Broker, cfg.HintSize)
 	} else {
-		c.announcer = dispatch.NewPolled(cfg.Store, wake)
+		c.announcer = dispatch.NewPolled(cfg.Store, offer)
 	}
 	c.relay = relay.New(relay.Config{Announcer: c.announcer, Outbox: cfg.Store, Log: cfg.Log})
 	return c, nil

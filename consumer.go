@@ -155,7 +155,7 @@ type Consumer struct {
 func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	cfg = cfg.withDefaults()
 	c := &Consumer{drain: make(chan struct{}), now: make(chan struct{})}
-	client, err := newClient(cfg.client(), func() { c.parts.wake() })
+	client, err := newClient(cfg.client(), func(refs []jobstore.Ref) bool { return c.parts.offer(refs) })
 	if err != nil {
 		return nil, err
 	}

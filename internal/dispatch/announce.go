@@ -73,20 +73,22 @@ type Waker interface {
 	Wake(ctx context.Context, bands []jobstore.Band) error
 }
 
-// Polled announces to consumers without a broker: those of this process at once, the others by
-// the store's Wake. A wake that fails costs the others one tick.
+// Polled announces to consumers without a broker: to that of this process at once, and to others by
+// the store's Wake where that one does not take the jobs over. A wake that fails costs the others one tick.
 type Polled struct {
 	waker Waker
-	local func()
+	local func(refs []jobstore.Ref) (taken bool)
 }
 
-// NewPolled makes an announcer; local wakes this process's own feed and may be nil.
-func NewPolled(waker Waker, local func()) *Polled { return &Polled{waker: waker, local: local} }
+// NewPolled makes an announcer; local offers jobs to this process's own feed and may be nil.
+func NewPolled(waker Waker, local func(refs []jobstore.Ref) (taken bool)) *Polled {
+	return &Polled{waker: waker, local: local}
+}
 
 // Announce wakes. Nothing is ever left to the outbox: the rows are what consumers look at.
 func (a *Polled) Announce(ctx context.Context, refs []jobstore.Ref) ([]jobstore.Ref, error) {
-	if a.local != nil {
-		a.local()
+	if a.local != nil && a.local(refs) {
+		return nil, nil
 	}
 	seen := map[jobstore.Band]bool{}
 	var bands []jobstore.Band

@@ -2,10 +2,13 @@ package dispatch
 
 import (
 	"context"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/warrenq/warren/internal/lifecycle"
 	"github.com/warrenq/warren/internal/worker"
+	"github.com/warrenq/warren/jobstore"
 )
 
 // stale is how long claimed work may wait for a slot before it is handed back, and how long
@@ -21,6 +24,8 @@ type PolledConfig struct {
 	Budget int
 	// UntilEmpty ends the feed when nothing is due and nothing that it gave out still runs.
 	UntilEmpty bool
+	// Pass tells other consumers of jobs that were offered to this one and that it did not get.
+	Pass func(refs []jobstore.Ref)
 }
 
 // PolledFeed claims by order. It sleeps while no slot is free, and while there was less than the
@@ -30,6 +35,10 @@ type PolledFeed struct {
 	claiming claiming
 	hand     *handoff
 	woken    chan struct{}
+
+	mu      sync.Mutex
+	idle    bool           // waits for a wake, slots are free
+	offered []jobstore.Ref // to be claimed, or passed on
 }
 
 // NewPolledFeed prepares a feed; Run does the work.
@@ -55,6 +64,42 @@ func (f *PolledFeed) Wake() {
 	case f.woken <- struct{}{}:
 	default:
 	}
+}
+
+// Offer tells of jobs that became READY in this process. It reports whether the feed takes them
+// over: claims them at once, or else tells other consumers of them. A feed does where all of them
+// find a free slot here; to wake the others for them would cost a claim in each, in vain. Should
+// the process die before it has claimed, the others find them at their tick.
+func (f *PolledFeed) Offer(refs []jobstore.Ref) bool {
+	defer f.Wake()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.idle || f.cfg.Pass == nil || len(f.offered)+len(refs) > f.hand.room() {
+		return false
+	}
+	by := f.claiming.cfg.Self
+	for _, ref := range refs {
+		if !slices.Contains(by.Queues, ref.Band.Queue) || !slices.Contains(by.Priorities, ref.Band.Priority) {
+			return false
+		}
+	}
+	f.offered = append(f.offered, refs...)
+	return true
+}
+
+// takeOffered ends the time of offers and returns what was offered.
+func (f *PolledFeed) takeOffered() []jobstore.Ref {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	refs := f.offered
+	f.idle, f.offered = false, nil
+	return refs
+}
+
+func (f *PolledFeed) takesOffers() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.idle = true
 }
 
 // Drain says that nobody calls Next any more.
@@ -92,8 +137,10 @@ func (f *PolledFeed) feed(ctx context.Context) {
 			continue
 		}
 		quiet := f.cfg.UntilEmpty && f.quiet(ctx)
+		offered := f.takeOffered()
 		began := time.Now()
 		works, busy, err := f.claiming.byOrder(ctx, room)
+		f.pass(offered, works)
 		if err != nil {
 			return // the claim only gives up because ctx ended
 		}
@@ -108,6 +155,16 @@ func (f *PolledFeed) feed(ctx context.Context) {
 		if len(works) < room {
 			f.awaitWake(ctx, busy)
 		}
+	}
+}
+
+// pass tells other consumers of what was offered and is not among the works.
+func (f *PolledFeed) pass(offered []jobstore.Ref, works []worker.Work) {
+	left := slices.DeleteFunc(offered, func(ref jobstore.Ref) bool {
+		return slices.ContainsFunc(works, func(w worker.Work) bool { return w.Lease.Job.ID == ref.ID })
+	})
+	if len(left) > 0 {
+		f.cfg.Pass(left)
 	}
 }
 
@@ -126,6 +183,7 @@ func (f *PolledFeed) awaitWake(ctx context.Context, busy bool) {
 	}
 	t := time.NewTimer(tick)
 	defer t.Stop()
+	f.takesOffers()
 	select {
 	case <-f.woken:
 	case <-t.C:

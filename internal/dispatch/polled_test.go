@@ -237,7 +237,7 @@ func TestAnnouncedJobsWakeTheFeedOnce(t *testing.T) {
 	t.Parallel()
 	var woken [][]jobstore.Band
 	local := 0
-	a := dispatch.NewPolled(wakes(func(bands []jobstore.Band) error { woken = append(woken, bands); return errAway }), func() { local++ })
+	a := dispatch.NewPolled(wakes(func(bands []jobstore.Band) error { woken = append(woken, bands); return errAway }), func([]jobstore.Ref) bool { local++; return false })
 	x, y := jobstore.Band{Queue: "x", Priority: 1}, jobstore.Band{Queue: "y", Priority: 1}
 	failed, err := a.Announce(t.Context(), []jobstore.Ref{{ID: 1, Band: x}, {ID: 2, Band: y}, {ID: 3, Band: x}})
 	if len(failed) != 0 || !errors.Is(err, errAway) {
@@ -246,7 +246,46 @@ func TestAnnouncedJobsWakeTheFeedOnce(t *testing.T) {
 	if local != 1 || len(woken) != 1 || !slices.Equal(woken[0], []jobstore.Band{x, y}) {
 		t.Errorf("woke ourselves %d times, others with %v", local, woken)
 	}
+	taken := dispatch.NewPolled(wakes(func(bands []jobstore.Band) error { woken = append(woken, bands); return nil }), func([]jobstore.Ref) bool { return true })
+	if _, err := taken.Announce(t.Context(), []jobstore.Ref{{ID: 1, Band: x}}); err != nil || len(woken) != 1 {
+		t.Errorf("woke others for a job that the own feed takes: %v, %v", woken, err)
+	}
 	if _, err := dispatch.NewPolled(wakes(func([]jobstore.Band) error { return nil }), nil).Announce(t.Context(), nil); err != nil {
 		t.Errorf("without a feed of our own: %v", err)
 	}
+}
+
+// What a free slot here can take wakes nobody else; what this feed does not get, or cannot take,
+// does.
+func TestOfferedJobsAreClaimedHereOrPassedOn(t *testing.T) {
+	t.Parallel()
+	ref := func(priority int, id jobstore.ID) jobstore.Ref {
+		return jobstore.Ref{ID: id, Band: jobstore.Band{Queue: "q", Priority: priority}}
+	}
+	bubble(t, func(r *rig) {
+		var passed []jobstore.Ref
+		feed := r.polled(dispatch.PolledConfig{Tick: time.Hour, Pass: func(refs []jobstore.Ref) { passed = append(passed, refs...) }})
+		if feed.Offer([]jobstore.Ref{ref(20, 9)}) {
+			t.Error("took a job over without a free slot")
+		}
+		r.slot(2)
+		synctest.Wait()
+		if feed.Offer([]jobstore.Ref{ref(99, 9)}) {
+			t.Error("took a job of a band that is not its own over")
+		}
+		synctest.Wait()
+		if feed.Offer([]jobstore.Ref{ref(20, 7), ref(20, 8), ref(20, 9)}) {
+			t.Error("took three jobs over with two free slots")
+		}
+		synctest.Wait()
+		r.add(20, 1)
+		if !feed.Offer([]jobstore.Ref{ref(20, 1), ref(20, 2)}) {
+			t.Error("did not take two jobs over with two free slots")
+		}
+		r.gets(1)
+		synctest.Wait()
+		if !slices.Equal(passed, []jobstore.Ref{ref(20, 2)}) {
+			t.Errorf("passed %v on, want job 2, which it did not get", passed)
+		}
+	})
 }

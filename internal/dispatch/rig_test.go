@@ -327,7 +327,7 @@ func bubble(t *testing.T, test func(r *rig)) {
 		around.Go(func() { _ = r.broker.Run(ctx) })
 		t.Cleanup(func() { cancel(); around.Wait() })
 		r.claim = dispatch.ClaimConfig{
-			Store: r.db, Terms: r.keeper, Self: jobstore.Claimant{Host: "here", Queues: []string{"q"}}, Log: zap.NewNop(),
+			Store: r.db, Terms: r.keeper, Self: jobstore.Claimant{Host: "here", Queues: []string{"q"}, Priorities: []int{10, 20, 30}}, Log: zap.NewNop(),
 			HandBack: r.handBack, UnknownKind: func(n int) { r.set(func() { r.unknown += n }) },
 			Released: func(refs []jobstore.Ref) {
 				r.set(func() {
