@@ -79,7 +79,7 @@ func (f *PolledFeed) Offer(refs []jobstore.Ref) bool {
 	}
 	by := f.claiming.cfg.Self
 	for _, ref := range refs {
-		if !slices.Contains(by.Queues, ref.Band.Queue) || !slices.Contains(by.Priorities, ref.Band.Priority) {
+		if !slices.Contains(by.Queues, ref.Queue) || !slices.Contains(by.Priorities, ref.Priority) {
 			return false
 		}
 	}
