@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -9,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
 
 	"github.com/warrenq/warren/internal/cli"
 	"github.com/warrenq/warren/internal/testenv"
@@ -79,22 +81,45 @@ func TestOperationsCommands(t *testing.T) {
 			if !ok {
 				continue
 			}
-			root := cli.Warren(&cli.Env{})
-			cmd, rest, err := root.Find(strings.Fields(typed))
-			if err == nil && cmd.HasSubCommands() {
-				t.Errorf("%q is no command", line)
-				continue
-			}
-			if err == nil {
-				err = cmd.ParseFlags(rest)
-			}
-			if err == nil && cmd.Args != nil {
-				err = cmd.Args(cmd, cmd.Flags().Args())
-			}
+			err := exists(cli.Warren, typed)
 			if err != nil {
 				t.Errorf("%q: %v", line, err)
 			}
 		}
+	}
+}
+
+// exists reads what is typed after the name of a program, without doing it.
+func exists(program func(*cli.Env) *cobra.Command, typed string) error {
+	cmd, rest, err := program(&cli.Env{}).Find(strings.Fields(typed))
+	switch {
+	case err != nil:
+		return err
+	case cmd.HasSubCommands():
+		return errors.New("it is no command of its own")
+	}
+	if err := cmd.ParseFlags(rest); err != nil || cmd.Args == nil {
+		return err
+	}
+	return cmd.Args(cmd, cmd.Flags().Args())
+}
+
+// Every command that the list of features shows exists, with these flags.
+func TestFeatureCommands(t *testing.T) {
+	t.Parallel()
+	page, err := os.ReadFile("../../docs/features.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	programs := map[string]func(*cli.Env) *cobra.Command{"warren": cli.Warren, "consumer": cli.Consumer, "producer": cli.Producer}
+	found := regexp.MustCompile("`(warren|consumer|producer) ([^`]+)`").FindAllStringSubmatch(string(page), -1)
+	for _, m := range found {
+		if err := exists(programs[m[1]], m[2]); err != nil {
+			t.Errorf("%q: %v", m[0], err)
+		}
+	}
+	if len(found) < 20 {
+		t.Errorf("%d commands were read; has the page another form?", len(found))
 	}
 }
 

@@ -19,7 +19,7 @@ func TestPromisesHaveTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	named := regexp.MustCompile("`(?:([a-z0-9/]+)\\.)?((?:Test|Fuzz|Example)\\w*)(/[^`]+)?`")
+	named := namedTest()
 	folders := map[string]sources{}
 	promises := 0
 	for line := range strings.Lines(string(text)) {
@@ -50,6 +50,11 @@ func TestPromisesHaveTests(t *testing.T) {
 	if promises < 80 {
 		t.Errorf("%d promises were read; has the page another form?", promises)
 	}
+}
+
+// namedTest finds a test as pages name it: its folder, its name, and a part of it.
+func namedTest() *regexp.Regexp {
+	return regexp.MustCompile("`(?:([a-z0-9/]+)\\.)?((?:Test|Fuzz|Example)\\w*)(/[^`]+)?`")
 }
 
 // sources are the names of a folder's tests, and what may be a part of one: the texts in its code, and its scripts.
