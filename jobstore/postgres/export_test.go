@@ -25,6 +25,9 @@ func (s *Store) ClaimNextSQL() string { return s.sql[claimNextSQL] }
 func (s *Store) RecordSQL() string    { return s.sql[recordSQL] }
 func (s *Store) NoteSQL() string      { return s.sql[noteSQL] }
 func (s *Store) GaugesSQL() string    { return s.sql[gaugesSQL] }
+func (s *Store) OldestSQL() string    { return s.sql[oldestSQL] }
+func (s *Store) ReadyFromSQL() string { return s.sql[readyFromSQL] }
+func (s *Store) RescueSQL() string    { return s.sql[rescueSQL] }
 func (s *Store) InsertSQL() string    { return s.sql[insertSQL] }
 
 // BatchSQL are the statements that take a part of many rows, by name.

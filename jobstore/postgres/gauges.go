@@ -29,8 +29,8 @@ counted AS (
               WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = b.queue AND j.priority = b.priority
               LIMIT $1::int) r) AS n,
            (SELECT min(available_at) FROM (SELECT j.available_at FROM @schema@.jobs_live j
-              WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = b.queue AND j.priority = b.priority
-              ORDER BY j.id LIMIT 1000) r) AS since
+              WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = b.queue AND j.priority BETWEEN b.priority AND b.priority
+              ORDER BY j.priority, j.id LIMIT 1000) r) AS since
   ) c
   UNION ALL
   SELECT queue, priority, 'READY', count(*), NULL FROM (

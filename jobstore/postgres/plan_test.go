@@ -61,6 +61,11 @@ func TestPlans(t *testing.T) {
 			fill(t, conn, "READY")
 			exec(t, conn, "VACUUM ANALYZE warren.jobs_live")
 		}},
+		{"analyzed while one band held everything", func(conn *pgx.Conn) {
+			fill(t, conn, "READY")
+			exec(t, conn, "UPDATE warren.jobs_live SET serial_group = NULL, priority = 10")
+			exec(t, conn, "VACUUM ANALYZE warren.jobs_live")
+		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -70,6 +75,7 @@ func TestPlans(t *testing.T) {
 			c.lie(conn)
 			for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {
 				exec(t, conn, "SET plan_cache_mode = "+mode)
+				exec(t, conn, "SET enable_seqscan = off") // as on the store's own connections
 				checkPlans(t, s, conn)
 				exec(t, conn, "DEALLOCATE ALL")
 			}
@@ -100,6 +106,9 @@ func checkPlans(t *testing.T, s *postgres.Store, conn *pgx.Conn) {
 			strings.Repeat("array_fill(NULL::text, '{10}'), ", 3) + ten + ", array_fill(NULL::text, '{10}')", byNumber},
 		{"note", s.NoteSQL(), ten + ", " + ten + ", " + ten + ", array_fill('{}'::text, '{10}')", byNumber},
 		{"claim next", s.ClaimNextSQL(), who + ", 10, 74", append(byNumber, "jobs_live_ready")},
+		{"oldest", s.OldestSQL(), "'{default,default}', '{10,20}'", []string{"jobs_live_ready"}},
+		{"ready from", s.ReadyFromSQL(), "'default', 10, 5, 10", []string{"jobs_live_ready"}},
+		{"rescue", s.RescueSQL(), "'{1}', 100, 3", append(byNumber, "jobs_live_holder")},
 		{"gauges", s.GaugesSQL(), "1000, 10", []string{"jobs_live_ready", "jobs_live_group", "jobs_live_due", "jobs_live_holder", "jobs_live_announce"}},
 	} {
 		name := fmt.Sprintf("p%d", len(c.sql))
@@ -112,6 +121,9 @@ func checkPlans(t *testing.T, s *postgres.Store, conn *pgx.Conn) {
 			index := n.Index
 			if index == "" || !strings.HasPrefix(index, "jobs_live") {
 				return
+			}
+			if index == "jobs_live_id" && n.Cond == "" {
+				t.Errorf("%s reads the whole index of numbers:\n%s", c.name, plan)
 			}
 			if slices.Contains(c.indexes, index) {
 				return

@@ -21,7 +21,7 @@ const rescueSQL = `-- warren: rescue
 WITH held AS MATERIALIZED (
   SELECT j.id, j.serial_group, $3::int > 0 AND j.crashes + 1 >= $3::int AS quarantine
   FROM @schema@.jobs_live j WHERE j.holder = ANY ($1::bigint[]) AND j.state || '' = 'PROCESSING'
-  ORDER BY j.id LIMIT $2
+  ORDER BY j.holder, j.id LIMIT $2
   FOR NO KEY UPDATE SKIP LOCKED
 ),
 ended AS (

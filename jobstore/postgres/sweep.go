@@ -103,8 +103,9 @@ const oldestSQL = `-- warren: oldest
 SELECT o.id, b.queue, b.priority
 FROM unnest($1::text[], $2::int[]) AS b(queue, priority) CROSS JOIN LATERAL (
   SELECT j.id FROM @schema@.jobs_live j
-  WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = b.queue AND j.priority = b.priority AND j.available_at <= now()
-  ORDER BY j.id LIMIT 1
+  WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = b.queue AND j.available_at <= now()
+    AND j.priority BETWEEN b.priority AND b.priority
+  ORDER BY j.priority, j.id LIMIT 1
 ) o
 WHERE b.queue ` + notPaused + `
 ORDER BY b.priority, o.id`
@@ -120,9 +121,10 @@ func (s *Store) Oldest(ctx context.Context, bands []jobstore.Band) ([]jobstore.R
 
 const readyFromSQL = `-- warren: ready from
 SELECT id, queue, priority FROM @schema@.jobs_live
-WHERE state = 'READY' AND serial_group IS NULL AND queue = $1 AND priority = $2 AND id >= $3 AND available_at <= now()
+WHERE state = 'READY' AND serial_group IS NULL AND queue = $1 AND (priority, id) >= ($2::int, $3::bigint) AND priority <= $2::int
+  AND available_at <= now()
   AND queue ` + notPaused + `
-ORDER BY id LIMIT $4`
+ORDER BY priority, id LIMIT $4`
 
 // ReadyFrom implements jobstore.Sweeper.
 func (s *Store) ReadyFrom(ctx context.Context, band jobstore.Band, from jobstore.ID, limit int) ([]jobstore.Ref, error) {

@@ -67,9 +67,9 @@ ahead AS MATERIALIZED (
   SELECT c.n, r.id FROM crowds c CROSS JOIN job CROSS JOIN total CROSS JOIN LATERAL (
     SELECT f.id FROM unnest(c.running) AS q(queue) CROSS JOIN unnest(c.priorities) AS p(priority) CROSS JOIN LATERAL (
       SELECT j.id FROM @schema@.jobs_live j
-      WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = q.queue AND j.priority = p.priority
+      WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = q.queue AND j.priority BETWEEN p.priority AND p.priority
         AND j.kind = ANY (c.kinds) AND j.available_at <= now() AND (j.priority, j.id) < (job.priority, job.id)
-      ORDER BY j.id LIMIT total.free
+      ORDER BY j.priority, j.id LIMIT total.free
     ) f
     UNION ALL
     SELECT d.id FROM (
