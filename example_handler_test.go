@@ -225,3 +225,39 @@ func ExampleSetMetadata() {
 	}
 	// Output: PROCESSING {"release": "v1.4"}
 }
+
+// What an error means for a job can be said once for all handlers.
+func ExamplePermanentOn() {
+	ctx := context.Background()
+	store := exampleStore()
+	defer store.Close()
+
+	var registry warren.Registry
+	errRefused := errors.New("the card was refused")
+	registry.Use(warren.PermanentOn(errRefused))
+	warren.RegisterFunc(&registry, func(context.Context, *warren.Job[Charge]) error {
+		return fmt.Errorf("charge: %w", errRefused)
+	}, warren.KindOpts{Middleware: []warren.Middleware{
+		warren.SkipIf("a test card", func(_ context.Context, job *jobstore.Job) bool { return job.Identifier == "test" }),
+	}})
+	client, err := warren.NewClient(warren.ClientConfig{Store: store})
+	if err != nil {
+		panic(err)
+	}
+	for _, name := range []string{"test", "real"} {
+		if _, err := client.Publish(ctx, Charge{}, warren.PublishOpts{Identifier: name}); err != nil {
+			panic(err)
+		}
+	}
+	exampleRun(store, &registry)
+	jobs, err := store.List(ctx, jobstore.Filter{})
+	if err != nil {
+		panic(err)
+	}
+	for _, job := range jobs {
+		fmt.Printf("%s: %s, %s\n", job.Identifier, job.State, job.Error)
+	}
+	// Unordered output:
+	// test: FINISHED, a test card
+	// real: PERMANENTLY_FAILED, charge: the card was refused
+}

@@ -10,6 +10,3 @@ import (
 // Permanent, Wait, RetryAfter, Skip and StopConsumer for what else an error can say. Any other
 // error, and a panic, fails the attempt.
 type RawHandler func(ctx context.Context, job *jobstore.Job) error
-
-// Middleware wraps a handler, to do something before, after or instead of it.
-type Middleware func(next RawHandler) RawHandler

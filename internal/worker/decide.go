@@ -109,6 +109,9 @@ func (d *Decision) classify(lease *jobstore.Lease, err, cause error, policy Poli
 	}
 }
 
+// Said reports whether an error says by itself how its attempt ended.
+func Said(err error) bool { return said(err) != nil }
+
 // said is the outermost error by which a handler says how its attempt ended, nil if there is none.
 // A StopConsumer says it only when it wraps nothing. It walks as errors.As does.
 func said(err error) error {
