@@ -10,8 +10,9 @@ import (
 // Target is a job that an order may be about: what it takes to decide and to report.
 type Target struct {
 	Ref
-	Kind  string
-	State State
+	Kind      string
+	State     State
+	CreatedAt time.Time
 }
 
 // Refusal is a job that an order has left alone, and why.

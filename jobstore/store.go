@@ -188,7 +188,8 @@ type Filter struct {
 	Where        []ArgsMatch
 	OlderThan    time.Duration // created at least this long ago
 	IDs          []ID
-	After        ID // rows after this number, for paging
+	Ranges       [][2]ID // numbers from and to, both included
+	After        ID      // rows after this number, for paging
 	Limit        int
 }
 
@@ -264,6 +265,7 @@ type Store interface {
 	Reader
 	Explainer
 	Operator
+	Changer
 	Housekeeper
 	Auditor
 	Queues

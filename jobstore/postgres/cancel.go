@@ -23,8 +23,10 @@ SELECT id, serial_group FROM ended`
 
 // Cancel implements jobstore.Operator.
 func (s *Store) Cancel(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error) {
-	return s.operate(ctx, "cancelled", ids, func(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
-		err = q.run(ctx, s.sql[cancelSQL], []any{ids}, t.scan)
-		return t, err
-	})
+	return s.operate(ctx, "cancelled", ids, s.cancelIn)
+}
+
+func (s *Store) cancelIn(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
+	err = q.run(ctx, s.sql[cancelSQL], []any{ids}, t.scan)
+	return t, err
 }

@@ -30,11 +30,13 @@ SELECT id, serial_group FROM gone`
 
 // Delete implements jobstore.Operator.
 func (s *Store) Delete(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error) {
-	return s.operate(ctx, "deleted", ids, func(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
-		err = q.run(ctx, s.sql[deleteSQL], []any{ids}, t.scan)
-		if err == nil {
-			err = q.run(ctx, s.sql[deleteHistorySQL], []any{ids}, t.scan)
-		}
-		return t, err
-	})
+	return s.operate(ctx, "deleted", ids, s.deleteIn)
+}
+
+func (s *Store) deleteIn(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
+	err = q.run(ctx, s.sql[deleteSQL], []any{ids}, t.scan)
+	if err == nil {
+		err = q.run(ctx, s.sql[deleteHistorySQL], []any{ids}, t.scan)
+	}
+	return t, err
 }

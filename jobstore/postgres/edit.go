@@ -26,6 +26,10 @@ RETURNING j.id, j.serial_group`
 
 // Edit implements jobstore.Operator.
 func (s *Store) Edit(ctx context.Context, ids []jobstore.ID, e jobstore.Edit) (jobstore.Changed, error) {
+	return s.operate(ctx, "edited", ids, s.editIn(e))
+}
+
+func (s *Store) editIn(e jobstore.Edit) orderStep {
 	var at *time.Time
 	if !e.AvailableAt.IsZero() {
 		at = &e.AvailableAt
@@ -38,10 +42,10 @@ func (s *Store) Edit(ctx context.Context, ids []jobstore.ID, e jobstore.Edit) (j
 		e.Queue, number(e.Priority), optional(string(e.Args)), at, span(e.Delay), number(e.MaxAttempts), span(e.Timeout),
 		optional(string(e.Metadata)), tags,
 	}
-	return s.operate(ctx, "edited", ids, func(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
+	return func(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
 		err = q.run(ctx, s.sql[editSQL], append([]any{ids}, args...), t.scan)
 		return t, err
-	})
+	}
 }
 
 func number(n *int) *int32 {

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/warrenq/warren/jobstore"
@@ -52,6 +53,14 @@ func filterSQL(f jobstore.Filter) (where string, args []any) {
 	if len(f.IDs) > 0 {
 		b.add("j.id = ANY (%s::bigint[])", f.IDs)
 	}
+	if len(f.Ranges) > 0 {
+		from, to := ends(f.Ranges)
+		// The outermost numbers are what an index can use.
+		b.add("j.id >= %s::bigint", slices.Min(from))
+		b.add("j.id <= %s::bigint", slices.Max(to))
+		first := b.bind(from)
+		b.add("EXISTS (SELECT FROM unnest("+first+"::bigint[], %s::bigint[]) r(a, b) WHERE j.id BETWEEN r.a AND r.b)", to)
+	}
 	if f.After > 0 {
 		b.add("j.id > %s::bigint", f.After)
 	}
@@ -59,6 +68,14 @@ func filterSQL(f jobstore.Filter) (where string, args []any) {
 		return "", nil
 	}
 	return " WHERE " + strings.Join(b.parts, " AND "), b.args
+}
+
+// ends are the first and the last numbers of ranges.
+func ends(ranges [][2]jobstore.ID) (from, to []jobstore.ID) {
+	for _, r := range ranges {
+		from, to = append(from, r[0]), append(to, r[1])
+	}
+	return from, to
 }
 
 type conditions struct {

@@ -22,12 +22,12 @@ func (s *Store) Find(ctx context.Context, f jobstore.Filter) ([]jobstore.Target,
 		limit = findLimit
 	}
 	args = append(args, limit)
-	text := s.withSchema("-- warren: find\nSELECT j.id, j.queue, j.priority, j.kind, j.state FROM @schema@.jobs j" + where +
+	text := s.withSchema("-- warren: find\nSELECT j.id, j.queue, j.priority, j.kind, j.state, j.created_at FROM @schema@.jobs j" + where +
 		fmt.Sprintf(" ORDER BY j.id LIMIT $%d", len(args)))
 	var out []jobstore.Target
 	err := s.inTx(ctx, true, func(ctx context.Context, tx pgx.Tx) (err error) {
 		out, err = gatherIn(ctx, txSession{tx}, text, func(r pgx.Rows) (t jobstore.Target, err error) {
-			err = r.Scan(&t.ID, &t.Queue, &t.Priority, &t.Kind, &t.State)
+			err = r.Scan(&t.ID, &t.Queue, &t.Priority, &t.Kind, &t.State, &t.CreatedAt)
 			return t, err
 		}, args...)
 		return err
@@ -45,6 +45,9 @@ type touched struct {
 	refused []jobstore.Refusal
 }
 
+// orderStep carries an order out inside of a transaction.
+type orderStep func(ctx context.Context, q session, ids []jobstore.ID) (touched, error)
+
 // statesSQL looks up where the jobs stand that an order did not touch.
 const statesSQL = `-- warren: states
 SELECT w.id, s.state FROM unnest($1::bigint[]) AS w(id) CROSS JOIN LATERAL (
@@ -54,10 +57,7 @@ SELECT w.id, s.state FROM unnest($1::bigint[]) AS w(id) CROSS JOIN LATERAL (
 
 // operate runs an order in a transaction of its own. Whatever step does not report as done was
 // refused by its conditions; the state says why. What the order has set free goes at once.
-func (s *Store) operate(
-	ctx context.Context, order string, ids []jobstore.ID,
-	step func(ctx context.Context, q session, ids []jobstore.ID) (touched, error),
-) (jobstore.Changed, error) {
+func (s *Store) operate(ctx context.Context, order string, ids []jobstore.ID, step orderStep) (jobstore.Changed, error) {
 	if len(ids) == 0 {
 		return jobstore.Changed{}, nil
 	}

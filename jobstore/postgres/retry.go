@@ -44,25 +44,32 @@ RETURNING j.id, NULL::text`
 
 // Retry implements jobstore.Operator.
 func (s *Store) Retry(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error) {
-	return s.operate(ctx, "retried", ids, func(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
-		mine, err := gatherIn(ctx, q, s.sql[retryLiveSQL], scanID, ids)
-		if err != nil {
-			return t, err
-		}
-		ended, err := gatherIn(ctx, q, s.sql[retryHistorySQL], scanID, ids)
-		if err != nil {
-			return t, err
-		}
-		mine = append(mine, ended...)
-		if t.refused, err = gatherIn(ctx, q, s.sql[retryKeysSQL], scanKeyless, mine); err != nil {
-			return t, err
-		}
-		mine = slices.DeleteFunc(mine, func(id jobstore.ID) bool {
-			return slices.ContainsFunc(t.refused, func(r jobstore.Refusal) bool { return r.ID == id })
-		})
-		err = q.run(ctx, s.sql[retrySQL], []any{mine}, t.scan)
+	return s.operate(ctx, "retried", ids, s.retryIn)
+}
+
+// lockIn locks those of the jobs that do not run, and returns them.
+func (s *Store) lockIn(ctx context.Context, q session, ids []jobstore.ID) ([]jobstore.ID, error) {
+	live, err := gatherIn(ctx, q, s.sql[retryLiveSQL], scanID, ids)
+	if err != nil {
+		return nil, err
+	}
+	ended, err := gatherIn(ctx, q, s.sql[retryHistorySQL], scanID, ids)
+	return append(live, ended...), err
+}
+
+func (s *Store) retryIn(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
+	mine, err := s.lockIn(ctx, q, ids)
+	if err != nil {
 		return t, err
+	}
+	if t.refused, err = gatherIn(ctx, q, s.sql[retryKeysSQL], scanKeyless, mine); err != nil {
+		return t, err
+	}
+	mine = slices.DeleteFunc(mine, func(id jobstore.ID) bool {
+		return slices.ContainsFunc(t.refused, func(r jobstore.Refusal) bool { return r.ID == id })
 	})
+	err = q.run(ctx, s.sql[retrySQL], []any{mine}, t.scan)
+	return t, err
 }
 
 func scanKeyless(r pgx.Rows) (no jobstore.Refusal, err error) {

@@ -3,7 +3,9 @@ package postgres_test
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -103,21 +105,26 @@ func TestSchemaNumbers(t *testing.T) {
 			}
 		}
 	}
-	want("no schema", "schema warren is empty", "needs number 6", "warren migrate up")
-	_, err := s.Insert(t.Context(), []jobstore.NewJob{{Kind: "k", Queue: "q"}})
+	files, err := filepath.Glob("migrations/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, newer := len(files), len(files)+1
+	want("no schema", "schema warren is empty", fmt.Sprint("needs number ", ours), "warren migrate up")
+	_, err = s.Insert(t.Context(), []jobstore.NewJob{{Kind: "k", Queue: "q"}})
 	if !errors.Is(err, jobstore.ErrSchema) {
 		t.Errorf("insert without a schema: %v", err)
 	}
 	migrate(t, s)
 	want("migrated")
 	conn := connect(t, dsn)
-	exec(t, conn, "INSERT INTO warren.schema_migrations (number, name, compatible_from) VALUES (7, 'new', 6)")
+	exec(t, conn, "INSERT INTO warren.schema_migrations (number, name, compatible_from) VALUES ($1, 'new', $2)", newer, ours)
 	want("newer and compatible")
 	migrate(t, s)
-	exec(t, conn, "UPDATE warren.schema_migrations SET compatible_from = 7 WHERE number = 7")
-	want("newer and incompatible", "number 7", "upgrade this program")
+	exec(t, conn, "UPDATE warren.schema_migrations SET compatible_from = $1 WHERE number = $1", newer)
+	want("newer and incompatible", fmt.Sprint("number ", newer), "upgrade this program")
 	exec(t, conn, "DELETE FROM warren.schema_migrations WHERE number > 3")
-	want("older", "has number 3", "needs 6", "warren migrate up")
+	want("older", "has number 3", fmt.Sprint("needs ", ours), "warren migrate up")
 }
 
 func TestOtherSchema(t *testing.T) {

@@ -14,6 +14,8 @@ func statements() []string {
 		faultsSQL, mendHoldersSQL, mendGroupRowsSQL, mendMembersSQL, mendKeysSQL,
 		claimableSQL, claimableHeadsSQL, claimableOfSQL, readyOfSQL,
 		statesSQL, cancelSQL, deleteSQL, deleteHistorySQL, retryLiveSQL, retryHistorySQL, retryKeysSQL, retrySQL, editSQL,
+		beginChangeSQL, changesSQL, lockChangeSQL, noteChangeSQL, unnoteChangeSQL, passChangeSQL, endChangeSQL, followSQL, forgetChangesSQL, conflictsSQL,
+		undoneNextSQL, undoableSQL, restoreSQL, restoreEndSQL, markUndoneSQL,
 		clearSQL, endedSQL, backlogSQL,
 		restartSQL, pauseSQL, resumeSQL, reannounceSQL, reannounceGroupsSQL, queuesSQL,
 		wakeSQL,

@@ -12,8 +12,12 @@ UPDATE jobs SET state = 'CANCELLED', finished_at = ?2, announce_at = NULL WHERE 
 
 // Cancel implements jobstore.Operator.
 func (s *Store) Cancel(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error) {
-	return s.operate(ctx, ids, order{past: "cancelled", takes: mayStillRun, do: func(ctx context.Context, q session, t *subject) (string, error) {
+	return s.operate(ctx, ids, s.cancelling())
+}
+
+func (s *Store) cancelling() order {
+	return order{past: "cancelled", takes: mayStillRun, do: func(ctx context.Context, q session, t *subject) (string, error) {
 		_, err := q.exec(ctx, cancelSQL, t.id, stamp(s.now()))
 		return "", err
-	}})
+	}}
 }

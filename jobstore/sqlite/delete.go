@@ -16,11 +16,15 @@ DELETE FROM job_keys WHERE kind = ?1 AND identifier = ?2 AND job_id = ?3`
 
 // Delete implements jobstore.Operator.
 func (s *Store) Delete(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error) {
-	return s.operate(ctx, ids, order{past: "deleted", takes: notRunning, do: func(ctx context.Context, q session, t *subject) (string, error) {
+	return s.operate(ctx, ids, s.deleting())
+}
+
+func (s *Store) deleting() order {
+	return order{past: "deleted", takes: notRunning, do: func(ctx context.Context, q session, t *subject) (string, error) {
 		if _, err := q.exec(ctx, deleteSQL, t.id); err != nil || t.mode == jobstore.Normal {
 			return "", err
 		}
 		_, err := q.exec(ctx, deleteKeySQL, t.kind, t.identifier, t.id)
 		return "", err
-	}})
+	}}
 }

@@ -18,18 +18,26 @@ WHERE id = ?1`
 
 // Edit implements jobstore.Operator.
 func (s *Store) Edit(ctx context.Context, ids []jobstore.ID, e jobstore.Edit) (jobstore.Changed, error) {
+	o, err := s.editing(e)
+	if err != nil {
+		return jobstore.Changed{}, s.wrap("edit jobs", err)
+	}
+	return s.operate(ctx, ids, o)
+}
+
+func (s *Store) editing(e jobstore.Edit) (order, error) {
 	var named, tags *string
 	if !e.AvailableAt.IsZero() {
 		at, err := instant(e.AvailableAt)
 		if err != nil {
-			return jobstore.Changed{}, s.wrap("edit jobs", err)
+			return order{}, err
 		}
 		named = &at
 	}
 	if e.Tags != nil {
 		tags = new(list(*e.Tags))
 	}
-	return s.operate(ctx, ids, order{past: "edited", takes: mayStillRun, do: func(ctx context.Context, q session, t *subject) (string, error) {
+	return order{past: "edited", takes: mayStillRun, do: func(ctx context.Context, q session, t *subject) (string, error) {
 		due := named
 		if due == nil && e.Delay != nil {
 			due = new(later(s.now(), *e.Delay))
@@ -37,7 +45,7 @@ func (s *Store) Edit(ctx context.Context, ids []jobstore.ID, e jobstore.Edit) (j
 		_, err := q.exec(ctx, editSQL, t.id, e.Queue, e.Priority, optional(string(e.Args)), due, e.MaxAttempts, span(e.Timeout),
 			optional(string(e.Metadata)), tags)
 		return "", err
-	}})
+	}}, nil
 }
 
 // span is a duration in milliseconds that may be zero, NULL for none.

@@ -33,6 +33,15 @@ func (s *Store) filterSQL(f jobstore.Filter) (where string, args []any) {
 	if f.OlderThan > 0 {
 		b.add("j.created_at <= ?", stamp(s.now().Add(-f.OlderThan)))
 	}
+	if len(f.Ranges) > 0 {
+		first, last := f.Ranges[0][0], f.Ranges[0][1]
+		for _, r := range f.Ranges[1:] {
+			first, last = min(first, r[0]), max(last, r[1])
+		}
+		b.add("j.id >= ?", first) // the outermost numbers are what an index can use
+		b.add("j.id <= ?", last)
+		b.add("EXISTS (SELECT 1 FROM json_each(?) r WHERE j.id BETWEEN json_extract(r.value, '$[0]') AND json_extract(r.value, '$[1]'))", list(f.Ranges))
+	}
 	if f.After > 0 {
 		b.add("j.id > ?", f.After)
 	}

@@ -18,10 +18,12 @@ func (s *Store) Find(ctx context.Context, f jobstore.Filter) ([]jobstore.Target,
 	if limit <= 0 {
 		limit = findLimit
 	}
-	text := "-- warren: find\nSELECT j.id, j.queue, j.priority, j.kind, j.state FROM jobs j" + where + " ORDER BY j.id LIMIT ?"
+	text := "-- warren: find\nSELECT j.id, j.queue, j.priority, j.kind, j.state, j.created_at FROM jobs j" + where + " ORDER BY j.id LIMIT ?"
 	got, err := snapshot(ctx, s, func(ctx context.Context, q session) ([]jobstore.Target, error) {
 		return gather(ctx, q, text, func(r row) (t jobstore.Target, err error) {
-			err = r.Scan(&t.ID, &t.Queue, &t.Priority, &t.Kind, &t.State)
+			var created string
+			err = r.Scan(&t.ID, &t.Queue, &t.Priority, &t.Kind, &t.State, &created)
+			t.CreatedAt = read(created)
 			return t, err
 		}, append(args, limit)...)
 	})

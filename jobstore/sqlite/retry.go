@@ -21,7 +21,11 @@ SELECT job_id FROM job_keys WHERE kind = ?1 AND identifier = ?2 AND job_id <> ?3
 
 // Retry implements jobstore.Operator.
 func (s *Store) Retry(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error) {
-	return s.operate(ctx, ids, order{past: "retried", takes: notRunning, do: func(ctx context.Context, q session, t *subject) (string, error) {
+	return s.operate(ctx, ids, s.retrying())
+}
+
+func (s *Store) retrying() order {
+	return order{past: "retried", takes: notRunning, do: func(ctx context.Context, q session, t *subject) (string, error) {
 		now := stamp(s.now())
 		if t.mode != jobstore.Normal {
 			holders, err := gather(ctx, q, keyHolderSQL, scanInt, t.kind, t.identifier, t.id, now)
@@ -29,8 +33,7 @@ func (s *Store) Retry(ctx context.Context, ids []jobstore.ID) (jobstore.Changed,
 				return "", err
 			}
 			if len(holders) > 0 {
-				return fmt.Sprintf("job %d cannot run again: job %d holds its key (kind %s, identifier %s); wait until that job has ended, or cancel it",
-					t.id, holders[0], t.kind, t.identifier), nil
+				return keyTaken(t.id, jobstore.ID(holders[0]), t.kind, t.identifier), nil
 			}
 		}
 		if _, err := q.exec(ctx, retrySQL, t.id); err != nil {
@@ -38,5 +41,10 @@ func (s *Store) Retry(ctx context.Context, ids []jobstore.ID) (jobstore.Changed,
 		}
 		_, err := q.exec(ctx, retryNowSQL, t.id, now)
 		return "", err
-	}})
+	}}
+}
+
+func keyTaken(id, owner jobstore.ID, kind, identifier string) string {
+	return fmt.Sprintf("job %d cannot run again: job %d holds its key (kind %s, identifier %s); wait until that job has ended, or cancel it",
+		id, owner, kind, identifier)
 }

@@ -2,6 +2,7 @@ package sqlite_test
 
 import (
 	"errors"
+	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -29,21 +30,26 @@ func TestSchemaNumbers(t *testing.T) {
 		}
 		wantError(t, err, words...)
 	}
-	want("no tables", path+" has no tables yet", "needs number 2", "warren migrate up")
-	_, err := s.Insert(t.Context(), []jobstore.NewJob{job()})
+	files, err := filepath.Glob("migrations/*.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, newer := len(files), len(files)+1
+	want("no tables", path+" has no tables yet", fmt.Sprint("needs number ", ours), "warren migrate up")
+	_, err = s.Insert(t.Context(), []jobstore.NewJob{job()})
 	if !errors.Is(err, jobstore.ErrSchema) {
 		t.Errorf("insert without tables: %v", err)
 	}
 	migrate(t, s)
 	want("migrated")
 	db := connect(t, path)
-	run(t, db, "INSERT INTO warren_migrations (number, name, compatible_from) VALUES (3, 'new', 2)")
+	run(t, db, fmt.Sprintf("INSERT INTO warren_migrations (number, name, compatible_from) VALUES (%d, 'new', %d)", newer, ours))
 	want("newer and compatible")
 	migrate(t, s)
-	run(t, db, "UPDATE warren_migrations SET compatible_from = 3 WHERE number = 3")
-	want("newer and incompatible", "number 3", "upgrade this program")
+	run(t, db, fmt.Sprintf("UPDATE warren_migrations SET compatible_from = %[1]d WHERE number = %[1]d", newer))
+	want("newer and incompatible", fmt.Sprint("number ", newer), "upgrade this program")
 	run(t, db, "DELETE FROM warren_migrations WHERE number > 1")
-	want("older", "has number 1", "needs 2", "warren migrate up")
+	want("older", "has number 1", fmt.Sprint("needs ", ours), "warren migrate up")
 }
 
 // The text for people's own tools makes what Migrate makes.

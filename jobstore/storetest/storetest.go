@@ -41,6 +41,7 @@ func Run(t *testing.T, open Open) {
 		{"audit", auditTests()},
 		{"read", readTests()},
 		{"operate", operateTests()},
+		{"change", changeTests()},
 		{"housekeeper", housekeeperTests()},
 		{"queues", queuesTests()},
 		{"gauges", gaugesTests()},
