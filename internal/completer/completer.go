@@ -120,7 +120,8 @@ func (c *Completer) loop(ctx, flush context.Context) {
 
 // gather takes what waits behind first.
 func (c *Completer) gather(first entry) []entry {
-	batch := []entry{first}
+	batch := make([]entry, 1, 1+min(len(c.queue), c.cfg.Batch))
+	batch[0] = first
 	for len(batch) < c.cfg.Batch {
 		select {
 		case e := <-c.queue:

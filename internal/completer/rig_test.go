@@ -169,7 +169,7 @@ func (r *rig) complete(ids ...jobstore.ID) {
 func (r *rig) give(term *worker.Term, out jobstore.Outcome) {
 	lease := jobstore.Lease{Job: jobstore.Job{ID: out.ID, LeaseNo: out.LeaseNo}}
 	term.Hold([]jobstore.Lease{lease})
-	r.c.Complete(worker.Work{Term: term, Lease: lease}, out)
+	r.c.Complete(worker.Work{Term: term, Lease: &lease}, out)
 }
 
 func (r *rig) ran() bool {

@@ -126,13 +126,13 @@ func (c *claiming) bound(ctx context.Context) (context.Context, context.CancelFu
 // granted puts what was claimed into the order in which slots are to take it.
 func (c *claiming) granted(term *worker.Term, leases []jobstore.Lease) []worker.Work {
 	term.Hold(leases)
-	slices.SortFunc(leases, func(a, b jobstore.Lease) int {
-		return cmp.Or(cmp.Compare(a.Job.Priority, b.Job.Priority), cmp.Compare(a.Job.ID, b.Job.ID))
-	})
 	works := make([]worker.Work, len(leases))
 	for i := range leases {
-		works[i] = worker.Work{Term: term, Lease: leases[i]}
+		works[i] = worker.Work{Term: term, Lease: &leases[i]}
 	}
+	slices.SortFunc(works, func(a, b worker.Work) int {
+		return cmp.Or(cmp.Compare(a.Lease.Job.Priority, b.Lease.Job.Priority), cmp.Compare(a.Lease.Job.ID, b.Lease.Job.ID))
+	})
 	return works
 }
 

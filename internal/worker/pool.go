@@ -16,7 +16,7 @@ import (
 // Work is one leased job and the term it was leased under.
 type Work struct {
 	Term  *Term
-	Lease jobstore.Lease
+	Lease *jobstore.Lease
 }
 
 // Feed hands out work. It is pull: a slot asks when it is free, so concurrency equals slots.
@@ -105,6 +105,10 @@ type Pool struct {
 	back   *Returns
 
 	draining atomic.Bool
+
+	mu      sync.Mutex
+	term    *Term           // the latest
+	running context.Context //nolint:containedctx // what the handlers under that term hang from
 }
 
 // NewPool prepares a pool; Run does the work.
@@ -187,6 +191,8 @@ func (p *Pool) drain(gone <-chan struct{}, endHard context.CancelCauseFunc) {
 }
 
 func (p *Pool) slot() {
+	var r runner
+	defer r.leave()
 	for p.taking.Err() == nil {
 		w, err := p.cfg.Feed.Next(p.taking)
 		if err != nil {
@@ -198,12 +204,12 @@ func (p *Pool) slot() {
 			}
 			return
 		}
-		p.attempt(w)
+		p.attempt(w, &r)
 	}
 }
 
 // attempt runs one leased job to its outcome.
-func (p *Pool) attempt(w Work) {
+func (p *Pool) attempt(w Work, r *runner) {
 	p.busy.Add(1)
 	defer p.busy.Add(-1)
 	kind := p.cfg.Kinds[w.Lease.Job.Kind]
@@ -216,12 +222,12 @@ func (p *Pool) attempt(w Work) {
 	}
 	began := time.Now()
 	scope := NewScope(&w.Lease.Job, p.cfg.Log)
-	err, cause := p.run(w, kind, scope)
-	if !errors.Is(cause, ErrLeaseLost) {
-		err = p.after(WithScope(context.WithoutCancel(w.Term.Context()), scope), &w.Lease.Job, err)
+	err, cause := p.run(w, kind, scope, r)
+	if p.hooked() && !errors.Is(cause, ErrLeaseLost) {
+		err = p.after(WithScope(context.WithoutCancel(w.Term.Context()), scope), &w.Lease.Job, err, r)
 	}
 
-	d := Decide(&w.Lease, err, cause, kind.Policy)
+	d := Decide(w.Lease, err, cause, kind.Policy)
 	d.Outcome.Duration = time.Since(began)
 	d.Outcome.Memory = p.memoryChange(before)
 	d.Outcome.Output, d.Outcome.Metadata = scope.Kept()
@@ -242,12 +248,10 @@ func (p *Pool) attempt(w Work) {
 
 // run calls the handler and waits for it, or for a grace after its context ended. The cause is
 // why the context ended, nil if it had not when the handler returned.
-func (p *Pool) run(w Work, kind Kind, scope *Scope) (err, cause error) {
+func (p *Pool) run(w Work, kind Kind, scope *Scope, r *runner) (err, cause error) {
 	// Three things end a handler: its lease, the pool's hard stop, its timeout.
-	ctx, cancel := context.WithCancelCause(w.Term.Context())
+	ctx, cancel := context.WithCancelCause(p.under(w.Term))
 	defer cancel(nil)
-	unhook := context.AfterFunc(p.hard, func() { cancel(ErrShutdown) })
-	defer unhook()
 	timeout := w.Lease.Job.Timeout
 	if timeout <= 0 {
 		timeout = kind.Timeout
@@ -260,19 +264,35 @@ func (p *Pool) run(w Work, kind Kind, scope *Scope) (err, cause error) {
 		return ErrLeaseLost, ErrLeaseLost
 	}
 
-	returned := apart(func() error { return p.call(WithScope(ctx, scope), w, kind, scope) })
+	returned := r.start(func() error { return p.call(WithScope(ctx, scope), w, kind, scope) })
 	select {
 	case err = <-returned:
+		r.took(err)
 		return err, p.causeAfter(ctx, w.Term)
 	case <-ctx.Done():
 	}
 	if ok, err := p.outlast(returned, p.grace(ctx)); ok {
+		r.took(err)
 		return err, p.causeAfter(ctx, w.Term)
 	}
+	r.leave()
 	p.cfg.Log.Error("a handler did not return after its context ended; its goroutine is left behind",
 		zap.Int64("job_id", int64(w.Lease.Job.ID)), zap.String("kind", w.Lease.Job.Kind),
 		zap.NamedError("cause", Cause(ctx)))
 	return fmt.Errorf("the handler did not return within %s after its context ended", p.grace(ctx)), p.causeAfter(ctx, w.Term)
+}
+
+// under returns what the contexts of a term's handlers hang from: it ends with the term, and when
+// running handlers must stop. It is made once a term.
+func (p *Pool) under(term *Term) context.Context {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.term != term {
+		ctx, cancel := context.WithCancelCause(term.Context())
+		context.AfterFunc(p.hard, func() { cancel(ErrShutdown) })
+		p.term, p.running = term, ctx
+	}
+	return p.running
 }
 
 // outlast waits for what has been told to end, for a grace or until Now. The error is the answer
@@ -310,26 +330,6 @@ func (p *Pool) grace(ctx context.Context) time.Duration {
 	return p.cfg.Grace
 }
 
-var errExit = errors.New("the handler, or a hook, ended its goroutine")
-
-// apart runs what belongs to a user in a goroutine of its own. A panic is an answer too, and so is
-// an exit of the goroutine (runtime.Goexit; t.FailNow in a test does so), after which nothing but
-// deferred calls run.
-func apart(run func() error) (answer <-chan error) {
-	c := make(chan error, 1)
-	go func() {
-		err := errExit
-		defer func() {
-			if v := recover(); v != nil {
-				err = NewPanicError(v)
-			}
-			c <- err
-		}()
-		err = run()
-	}()
-	return c
-}
-
 func (p *Pool) call(ctx context.Context, w Work, kind Kind, scope *Scope) error {
 	if p.cfg.Hooks.Before != nil {
 		if err := p.cfg.Hooks.Before(ctx, &w.Lease.Job); err != nil {
@@ -358,24 +358,27 @@ func (p *Pool) note(ctx context.Context, w Work, scope *Scope) {
 	}
 }
 
+// hooked reports whether there are hooks that see how an attempt ended.
+func (p *Pool) hooked() bool { return p.cfg.Hooks.OnError != nil || p.cfg.Hooks.After != nil }
+
 // after calls the hooks that see how the attempt ended, for as long as they like; but once the pool
 // ends handlers, a hook that goes on is left behind like one of those. A hook that panics or exits
 // has failed the attempt.
-func (p *Pool) after(ctx context.Context, job *jobstore.Job, err error) error {
-	if p.cfg.Hooks.OnError == nil && p.cfg.Hooks.After == nil {
-		return err
-	}
+func (p *Pool) after(ctx context.Context, job *jobstore.Job, err error, r *runner) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	returned := apart(func() error { return p.hooks(ctx, job, err) })
+	returned := r.start(func() error { return p.hooks(ctx, job, err) })
 	select {
 	case out := <-returned:
+		r.took(out)
 		return out
 	case <-p.hard.Done():
 	}
 	if ok, out := p.outlast(returned, min(p.cfg.Grace, 2*time.Second)); ok {
+		r.took(out)
 		return out
 	}
+	r.leave()
 	cancel(ErrShutdown)
 	p.cfg.Log.Error("a hook did not return; its goroutine is left behind", zap.Int64("job_id", int64(job.ID)))
 	return err
@@ -396,5 +399,5 @@ func (p *Pool) memoryChange(before uint64) []byte {
 	if !p.cfg.Memory {
 		return nil
 	}
-	return fmt.Appendf(nil, `{"before":%d,"after":%d}`, before, p.heap.bytes())
+	return p.heap.change(before)
 }

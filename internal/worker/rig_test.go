@@ -157,8 +157,8 @@ func (r *rig) work(ids ...jobstore.ID) {
 
 func (r *rig) workOf(job jobstore.Job) worker.Work {
 	job.Kind, job.LeaseNo, job.Attempts = "k", 2, 1
-	w := worker.Work{Term: r.term, Lease: jobstore.Lease{Job: job}}
-	r.term.Hold([]jobstore.Lease{w.Lease})
+	w := worker.Work{Term: r.term, Lease: &jobstore.Lease{Job: job}}
+	r.term.Hold([]jobstore.Lease{*w.Lease})
 	return w
 }
 

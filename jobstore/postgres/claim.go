@@ -37,7 +37,7 @@ func (s *Store) Claim(ctx context.Context, by jobstore.Claimant, ids []jobstore.
 			return jobstore.Claimed{}, wrap(fmt.Sprintf("claim %d jobs again", len(ids)), err)
 		}
 	}
-	got, err := s.claim(ctx, claimSQL, by, ids)
+	got, err := s.claim(ctx, claimSQL, by, len(ids), ids)
 	if err != nil {
 		return jobstore.Claimed{}, wrap(fmt.Sprintf("claim %d jobs", len(ids)), err)
 	}
@@ -141,8 +141,8 @@ const leaseColumns = `j.id, j.queue, j.priority, j.kind, j.args, j.serial_group,
   (extract(epoch FROM j.every) * 1e6)::bigint, j.attempts, j.max_attempts, j.lease_no, j.crashes, j.created_at,
   j.available_at, j.attempted_at, (extract(epoch FROM j.timeout) * 1e6)::bigint, j.metadata, j.tags`
 
-// claim runs a claiming statement whose last parameter is rest.
-func (s *Store) claim(ctx context.Context, text string, by jobstore.Claimant, rest ...any) (jobstore.Claimed, error) {
+// claim runs a claiming statement whose last parameters are rest. It grants most jobs at most.
+func (s *Store) claim(ctx context.Context, text string, by jobstore.Claimant, most int, rest ...any) (jobstore.Claimed, error) {
 	args := append([]any{by.Holder, by.Token, optional(by.Host), clamp(by.PID), by.Queues, small(by.Priorities), by.Kinds}, rest...)
 	var got jobstore.Claimed
 	gone, busy := false, false
@@ -152,6 +152,9 @@ func (s *Store) claim(ctx context.Context, text string, by jobstore.Claimant, re
 		case err != nil:
 			return err
 		case what == rowLease:
+			if n := len(got.Leases); n == cap(got.Leases) { // leases are large: copy few of them, and few times
+				got.Leases = slices.Grow(got.Leases, min(most-n, 8+3*n))
+			}
 			got.Leases = append(got.Leases, l)
 		case what == rowUnknown:
 			got.UnknownKind = append(got.UnknownKind, l.Job.ID)

@@ -19,7 +19,7 @@ func (s *Store) ClaimNext(ctx context.Context, by jobstore.Claimant, n int) ([]j
 	if n <= 0 {
 		return nil, nil
 	}
-	got, err := s.claim(ctx, claimNextSQL, by, n, n+spare)
+	got, err := s.claim(ctx, claimNextSQL, by, n, n, n+spare)
 	if err != nil {
 		return nil, wrap(fmt.Sprintf("claim the next %d jobs", n), err)
 	}
