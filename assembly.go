@@ -82,7 +82,7 @@ func (c *Consumer) assemble() (*parts, error) {
 		Self: fmt.Sprintf("%s:%d:%08x", c.self.Host, c.self.PID, rand.Uint32()), Retention: cfg.Retention, Log: cfg.Log,
 		Tick: cfg.Sweep.Tick, LostHints: cfg.Sweep.LostHints, Heads: cfg.Sweep.Heads, Rescue: cfg.Sweep.Rescue,
 		Retain: cfg.Sweep.Retain, LeaderTTL: cfg.Sweep.LeaderTTL, RescueHold: cfg.Heartbeat.TTL,
-		Rescued: c.client.rescued, Swept: c.client.swept,
+		Rescued: c.client.rescued, Swept: c.client.swept, Missed: c.client.missed,
 	})
 	p.pool = worker.NewPool(worker.PoolConfig{
 		Slots: cfg.Concurrency, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(),

@@ -152,13 +152,15 @@ func (c *Client) AwaitRun(ctx context.Context) error {
 // rows past retention: the periodic round of a consumer, once, for a pass from cron.
 func (c *Client) SweepOnce(ctx context.Context, store SweepStore, keep jobstore.Retention) error {
 	return sweeper.New(sweeper.Config{
-		Store: store, Announcer: c.announcer, Retention: keep, Rescued: c.rescued, Swept: c.swept, Log: c.cfg.Log,
+		Store: store, Announcer: c.announcer, Retention: keep, Rescued: c.rescued, Swept: c.swept,
+		Missed: c.missed, Log: c.cfg.Log,
 	}).Once(ctx)
 }
 
 // SweepStore is what a sweep needs of a database: *postgres.Store has it.
 type SweepStore interface {
 	jobstore.Sweeper
+	jobstore.Scheduler
 	jobstore.Elector
 }
 

@@ -25,6 +25,7 @@ type ConsumerStore interface {
 	jobstore.Registrar
 	jobstore.Elector
 	jobstore.Sweeper
+	jobstore.Scheduler
 	Configure(ctx context.Context, s jobstore.Settings) error
 }
 

@@ -39,6 +39,8 @@ const (
 	HintsRefused EventKind = "hints.refused"
 	// SweepEnded: a part of the sweep, named by Part, was done, and took Took.
 	SweepEnded EventKind = "sweep.ended"
+	// ScheduleMissed: runs of a schedule, named by Schedule, did not happen in time.
+	ScheduleMissed EventKind = "schedule.missed"
 )
 
 // Event is one thing that happened in a consumer.
@@ -50,6 +52,8 @@ type Event struct {
 	Count   int              // how many, for events without a job
 	Part    string           // of SweepEnded
 	Took    time.Duration    // of SweepEnded
+	// Schedule is that of ScheduleMissed.
+	Schedule string
 }
 
 // Observer is told what happens. Observe is called on the path of every job, by many goroutines, and
@@ -116,3 +120,5 @@ func (c *Client) rescued(r jobstore.Rescued) {
 func (c *Client) swept(part string, took time.Duration) {
 	c.observe(Event{Kind: SweepEnded, Part: part, Took: took})
 }
+
+func (c *Client) missed(schedule string) { c.observe(Event{Kind: ScheduleMissed, Schedule: schedule}) }

@@ -48,11 +48,12 @@ type ScheduleMove struct {
 	Missed     bool // ticks were missed: MissedAt becomes now
 	Seen       bool // a program declares it: DeclaredAt becomes now
 
-	// Withdraw is a job that becomes CANCELLED for Reason, if it is still SCHEDULED. Its tick may be
-	// planted again.
-	Withdraw ID
-	Reason   string
-	Plant    []Planting
+	// Withdraw is the job of WithdrawTick. It becomes CANCELLED for Reason, if it is still SCHEDULED, and
+	// its tick may be planted again.
+	Withdraw     ID
+	WithdrawTick time.Time
+	Reason       string
+	Plant        []Planting
 }
 
 // Planting is a row to insert for a tick. A tick of a schedule that has a row gets no second one.
@@ -71,8 +72,8 @@ type ScheduleRun struct {
 	State  State     `json:"state,omitempty"` // "" when the job's row has been removed
 }
 
-// TicksKept is how many ticks of a schedule are remembered at least.
-const TicksKept = 100
+// RunsKept is how many runs of a schedule are remembered at least.
+const RunsKept = 100
 
 // Scheduler keeps schedules. What is due and what is late go by the database's clock, which the verbs
 // that read return with the rows.

@@ -29,11 +29,11 @@ type Random func(n int64) int64
 func Advance(s *jobstore.Schedule, now time.Time, random Random) (Plan, error) {
 	d, err := Parse(s.Definition)
 	if err != nil {
-		return Plan{Move: postponed(s, now)}, err
+		return Plan{Move: Postpone(s, now)}, err
 	}
 	times, err := d.Times()
 	if err != nil {
-		return Plan{Move: postponed(s, now)}, err
+		return Plan{Move: Postpone(s, now)}, err
 	}
 	move := keep(s)
 	move.Job, move.Tick, move.LookAt = 0, time.Time{}, time.Time{}
@@ -53,10 +53,10 @@ func Advance(s *jobstore.Schedule, now time.Time, random Random) (Plan, error) {
 	switch {
 	case !overdue: // it runs, has run, or its jitter is not over
 	case len(passed) > 0 && len(run)+1 > d.CatchUp:
-		move.Withdraw, move.Reason = s.Job, "later runs of its schedule take the place of this one, which was missed"
+		move.Withdraw, move.WithdrawTick, move.Reason = s.Job, s.Tick, "later runs of its schedule take the place of this one, which was missed"
 		plan.Missed = true
 	case len(passed) == 0 && d.CatchUp == 0 && late(tick.Add(time.Duration(d.Jitter)), now):
-		move.Withdraw, move.Reason = s.Job, "this run was missed, and its schedule makes up for none"
+		move.Withdraw, move.WithdrawTick, move.Reason = s.Job, s.Tick, "this run was missed, and its schedule makes up for none"
 		plan.Missed = true
 	case late(tick.Add(time.Duration(d.Jitter)), now):
 		plan.Missed = true
@@ -64,11 +64,14 @@ func Advance(s *jobstore.Schedule, now time.Time, random Random) (Plan, error) {
 	move.Missed = plan.Missed
 	for _, t := range run {
 		if err := plant(&move, d, t, t, false); err != nil {
-			return Plan{}, err
+			return Plan{Move: Postpone(s, now)}, err
 		}
 	}
+	if err := next(&move, d, times, later(now, tick), random); err != nil {
+		return Plan{Move: Postpone(s, now)}, err
+	}
 	plan.Move = move
-	return plan, next(&plan.Move, d, times, later(now, tick), random)
+	return plan, nil
 }
 
 // Start is for a schedule that is new, resumed, or whose definition has changed: the row that waits, if
@@ -89,7 +92,7 @@ func Start(s *jobstore.Schedule, d *Definition, now time.Time, random Random) (j
 // Stop is for a schedule that is paused: the row that waits goes.
 func Stop(s *jobstore.Schedule, d *Definition, reason string) (jobstore.ScheduleMove, error) {
 	move := keep(s)
-	move.Withdraw, move.Reason = s.Job, reason
+	move.Withdraw, move.WithdrawTick, move.Reason = s.Job, s.Tick, reason
 	move.Job, move.Tick, move.LookAt, move.Paused = 0, time.Time{}, time.Time{}, true
 	var err error
 	move.Definition, err = d.Text()
@@ -114,7 +117,8 @@ func keep(s *jobstore.Schedule) jobstore.ScheduleMove {
 	}
 }
 
-func postponed(s *jobstore.Schedule, now time.Time) jobstore.ScheduleMove {
+// Postpone leaves a schedule as it is for a while.
+func Postpone(s *jobstore.Schedule, now time.Time) jobstore.ScheduleMove {
 	move := keep(s)
 	move.LookAt = now.Add(again)
 	return move

@@ -16,8 +16,9 @@ const rounds = 20
 // one second are fifty statements, not a thousand.
 const shortest = 20 * time.Millisecond
 
-// tickOnce makes due rows READY, announces them, and empties the outbox. It comes back at the next
-// tick, or earlier when a row becomes due before.
+// tickOnce plants the next rows of schedules, makes due rows READY, announces them, and empties the outbox.
+// It comes back at the next tick, or earlier when a row becomes due before. Schedules come before due rows:
+// a row that is too late is withdrawn while it still waits.
 func (s *Sweeper) tickOnce(ctx context.Context) (time.Duration, error) {
 	look, err := s.cfg.Store.Look(ctx)
 	if err != nil {
@@ -26,6 +27,16 @@ func (s *Sweeper) tickOnce(ctx context.Context) (time.Duration, error) {
 	next := s.cfg.Tick
 	if look.Next > 0 {
 		next = min(next, max(look.Next, shortest))
+	}
+	if look.Schedules {
+		more, err := s.plantOnce(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if more {
+			next = 0
+		}
+		look.Outbox = true // runs that are made up for wait there
 	}
 	if look.Due {
 		more, err := s.dueOnce(ctx)

@@ -20,6 +20,8 @@ var errAway = errors.New("away")
 
 // store is what a sweep works on. Every call is counted by its name; err fails them all.
 type store struct {
+	jobstore.Scheduler // what the sweep has no use for
+
 	mu     sync.Mutex
 	calls  map[string]int
 	lines  []string // what was announced and written, in order
@@ -36,6 +38,10 @@ type store struct {
 	rescue []jobstore.Rescued // one a call, then nothing
 	next   time.Duration      // of the earliest living registration
 	old    int                // rows past retention
+
+	schedules []jobstore.Schedule // that are due
+	moves     []jobstore.ScheduleMove
+	bad       string // a schedule whose job cannot be stored
 
 	leader string // who has the lease, until when
 	until  time.Time
@@ -93,6 +99,7 @@ func (s *store) Look(ctx context.Context) (look jobstore.Look, err error) {
 		look = s.look
 		look.Due = look.Due || len(s.due) > 0
 		look.Outbox = look.Outbox || len(s.outbox) > 0
+		look.Schedules = look.Schedules || len(s.schedules) > 0
 	})
 	return look, err
 }
@@ -190,6 +197,39 @@ func (s *store) Retain(ctx context.Context, _ jobstore.Retention, limit int) (in
 	n := min(limit, s.old)
 	s.old -= n
 	return n, nil
+}
+
+func (s *store) DueSchedules(ctx context.Context, limit int) ([]jobstore.Schedule, time.Time, error) {
+	err := s.call(ctx, "due schedules")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.schedules[:min(limit, len(s.schedules))]), time.Now(), err
+}
+
+// MoveSchedules knows one version of each schedule: what was moved is not due any more.
+func (s *store) MoveSchedules(ctx context.Context, moves []jobstore.ScheduleMove) (moved []string, err error) {
+	if err := s.call(ctx, "move schedules"); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range moves {
+		if m.Name == s.bad && len(m.Plant) > 0 {
+			return nil, jobstore.ErrInvalid
+		}
+	}
+	for _, m := range moves {
+		s.schedules = slices.DeleteFunc(s.schedules, func(one jobstore.Schedule) bool {
+			if one.Name != m.Name || one.Version != m.Version {
+				return false
+			}
+			moved = append(moved, m.Name)
+			s.moves = append(s.moves, m)
+			s.lines = append(s.lines, "moved "+m.Name)
+			return true
+		})
+	}
+	return moved, nil
 }
 
 func (s *store) Lead(ctx context.Context, _, who string, ttl time.Duration) (int64, bool, error) {

@@ -21,6 +21,7 @@ import (
 // Store is what the sweep needs of a database.
 type Store interface {
 	jobstore.Sweeper
+	jobstore.Scheduler
 	jobstore.Elector
 }
 
@@ -51,9 +52,11 @@ type Config struct {
 	MaxCrashes int           // 3
 	Batch      int           // 500 rows a statement
 	Retention  jobstore.Retention
-	// Rescued, if set, is told what a rescue found, and Swept how long each part of the round took.
+	// Rescued, if set, is told what a rescue found, Swept how long each part of the round took, and Missed
+	// of schedules whose ticks did not run in time.
 	Rescued func(jobstore.Rescued)
 	Swept   func(part string, took time.Duration)
+	Missed  func(schedule string)
 	Log     *zap.Logger
 }
 

@@ -18,6 +18,8 @@ func statements() []string {
 		undoneNextSQL, undoableSQL, restoreSQL, restoreEndSQL, markUndoneSQL,
 		clearSQL, endedSQL, backlogSQL,
 		restartSQL, pauseSQL, resumeSQL, reannounceSQL, reannounceGroupsSQL, queuesSQL,
+		schedulesSQL, dueSchedulesSQL, makeSchedulesSQL, moveSchedulesSQL, removeSchedulesSQL, withdrawSQL, takenTicksSQL, plantedSQL, forgetTicksSQL,
+		seeSchedulesSQL, scheduleRunsSQL,
 		wakeSQL,
 		explainSQL, explainTakersSQL, explainBlockerSQL, explainCrowdSQL, explainPositionSQL,
 		getSQL, statsSQL, unfinishedSQL, gaugesSQL,

@@ -33,6 +33,8 @@ func HotSQL() map[string]string {
 		"bands": bandsSQL, "ready": readySQL, "others": othersSQL, "outbox gauge": outboxGaugeSQL,
 		"get": getSQL, "unfinished": unfinishedSQL, "subjects": subjectsSQL, "retry": retrySQL, "cancel": cancelSQL, "delete": deleteSQL, "edit": editSQL,
 		"ahead": aheadSQL, "ahead due": aheadDueSQL, "ahead heads": aheadHeadsSQL, "position": explainPositionSQL, "known queue": knownQueueSQL,
+		"due schedules": dueSchedulesSQL, "move schedule": moveScheduleSQL, "withdraw": withdrawSQL, "withdraw tick": withdrawTickSQL,
+		"taken tick": takenTickSQL, "row that waits": waitsSQL, "forget ticks": forgetTicksSQL, "schedule runs": scheduleRunsSQL,
 		"decided": decidedSQL, "key holder": keyHolderSQL,
 	}
 }

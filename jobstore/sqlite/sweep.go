@@ -13,10 +13,11 @@ import (
 // delayed is the condition of the index jobs_due, word for word.
 const delayed = `state IN ('SCHEDULED', 'WAITING', 'TEMPORARILY_FAILED', 'BROKER_FAILED', 'BACK_TO_BROKER')`
 
-// lookSQL reads the first entry of two indexes.
+// lookSQL reads the first entry of three indexes.
 const lookSQL = `-- warren: look
 SELECT (SELECT available_at FROM jobs WHERE ` + delayed + ` ORDER BY available_at LIMIT 1),
-       EXISTS (SELECT 1 FROM jobs WHERE announce_at <= ?1 AND state = 'READY')`
+       EXISTS (SELECT 1 FROM jobs WHERE announce_at <= ?1 AND state = 'READY'),
+       EXISTS (SELECT 1 FROM job_schedules WHERE look_at <= ?1)`
 
 // Look implements jobstore.Sweeper.
 func (s *Store) Look(ctx context.Context) (jobstore.Look, error) {
@@ -24,7 +25,7 @@ func (s *Store) Look(ctx context.Context) (jobstore.Look, error) {
 		now := s.now()
 		err = q.query(ctx, lookSQL, []any{stamp(now)}, func(r row) error {
 			var due sql.NullString
-			err := r.Scan(&due, &l.Outbox)
+			err := r.Scan(&due, &l.Outbox, &l.Schedules)
 			l.Due = due.Valid && due.String <= stamp(now)
 			if due.Valid && !l.Due {
 				l.Next = max(1, read(due.String).Sub(now))

@@ -38,6 +38,7 @@ func Run(t *testing.T, open Open) {
 		{"key", keyTests()},
 		{"hold", holdTests()},
 		{"sweep", sweepTests()},
+		{"schedule", scheduleTests()},
 		{"audit", auditTests()},
 		{"read", readTests()},
 		{"operate", operateTests()},
