@@ -25,8 +25,11 @@ type Cleared struct {
 // Clear removes every job that ended in one of the states longer ago than its retention says,
 // and then returns their space. Each step is a short transaction of its own, so that one that is
 // broken off has done a part. compacted is false when the space is left for the database's own
-// vacuum, which gives it to the jobs that end next.
+// vacuum, which gives it to the jobs that end next. Old mass changes are forgotten too.
 func (a *App) Clear(ctx context.Context, keep jobstore.Retention) (cleared []Cleared, compacted bool, err error) {
+	if err := a.forgetChanges(ctx, 0); err != nil {
+		return nil, false, err
+	}
 	total := 0
 	for _, state := range slices.Sorted(maps.Keys(keep)) {
 		n, err := a.clear(ctx, state, keep[state])

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -130,6 +131,21 @@ func parseID(s string) (jobstore.ID, error) {
 		return 0, usagef("%q is not the number of a job: digits, not beginning with 0", s)
 	}
 	return jobstore.ID(ids[0]), nil
+}
+
+// parseIDs reads one number or a range of them: 17, 100-250.
+func parseIDs(s string) (r [2]jobstore.ID, err error) {
+	first, last, isRange := strings.Cut(strings.TrimSpace(s), "-")
+	if r[0], err = parseID(first); err != nil {
+		return r, err
+	}
+	if r[1] = r[0]; isRange {
+		r[1], err = parseID(last)
+	}
+	if err == nil && r[1] < r[0] {
+		err = usagef("%q is no range of numbers: it ends before it begins", s)
+	}
+	return r, err
 }
 
 // durationFlag is a flag that also takes days.

@@ -25,11 +25,11 @@ func jobsCmd(env *Env) *cobra.Command {
 }
 
 type filterFlags struct {
-	states, queues, kinds, identifiers, groups, tags, where []string
-	priorities                                              string
-	older                                                   durationFlag
-	limit                                                   int
-	unlimited                                               bool // 0, the default of limit, is no limit
+	states, queues, kinds, identifiers, groups, tags, where, ids []string
+	priorities                                                   string
+	older                                                        durationFlag
+	limit                                                        int
+	unlimited                                                    bool // 0, the default of limit, is no limit
 }
 
 // add gives cmd the flags of a filter, some under other names.
@@ -43,6 +43,7 @@ func (f *filterFlags) add(cmd *cobra.Command, rename map[string]string) {
 	fl.StringArrayVar(&f.identifiers, "identifier", nil, "an identifier; may be repeated")
 	fl.StringArrayVar(&f.groups, "serial-group", nil, "a serial group; may be repeated")
 	fl.StringArrayVar(&f.tags, name("tag"), nil, "a tag that the job has; may be repeated")
+	fl.StringArrayVar(&f.ids, "id", nil, "numbers of jobs: 17, 100-250, or several with commas; may be repeated")
 	fl.StringArrayVar(&f.where, "where", nil, "a value inside the args: args.to=a@example.com; may be repeated")
 	fl.Var(&f.older, "older", "published at least this long ago")
 	if f.unlimited {
@@ -54,7 +55,7 @@ func (f *filterFlags) add(cmd *cobra.Command, rename map[string]string) {
 
 // given reports whether anything but a limit was asked for.
 func (f *filterFlags) given() bool {
-	return len(f.states)+len(f.queues)+len(f.kinds)+len(f.identifiers)+len(f.groups)+len(f.tags)+len(f.where) > 0 ||
+	return len(f.states)+len(f.queues)+len(f.kinds)+len(f.identifiers)+len(f.groups)+len(f.tags)+len(f.where)+len(f.ids) > 0 ||
 		f.priorities != "" || f.older > 0
 }
 
@@ -77,6 +78,15 @@ func (f *filterFlags) filter(cfg *config.Config) (jobstore.Filter, error) {
 		var err error
 		if out.Priorities, err = config.ParseRange(f.priorities, cfg.Priorities); err != nil {
 			return out, usage(err)
+		}
+	}
+	for _, text := range f.ids {
+		for part := range strings.SplitSeq(text, ",") {
+			r, err := parseIDs(part)
+			if err != nil {
+				return out, err
+			}
+			out.Ranges = append(out.Ranges, r)
 		}
 	}
 	for _, w := range f.where {

@@ -3,14 +3,12 @@ package cli
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -32,15 +30,22 @@ type order struct {
 
 	filter           filterFlags
 	all, dryRun, yes bool
+	pace             paceFlags
 }
 
-// apply changes at most batch jobs.
-type apply func(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error)
+// make says what is to be done to the jobs.
+type makeOrder func(a *app.App) (jobstore.Order, error)
+
+// plain is an order that needs nothing but its verb.
+func plain(verb jobstore.Verb) makeOrder {
+	return func(*app.App) (jobstore.Order, error) { return jobstore.Order{Verb: verb}, nil }
+}
 
 func (o *order) addFlags(cmd *cobra.Command, rename map[string]string) {
 	o.filter.unlimited = true
 	o.filter.add(cmd, rename)
 	cmd.Flags().BoolVar(&o.all, "all", false, "no filter: every job that the command is for")
+	o.pace.add(cmd, o.verb)
 	addMassFlags(cmd, &o.dryRun, &o.yes)
 	addOutputFlag(cmd)
 }
@@ -50,39 +55,8 @@ func addMassFlags(cmd *cobra.Command, dryRun, yes *bool) {
 	cmd.Flags().BoolVar(yes, "yes", false, "do not ask")
 }
 
-// result is what an order came to.
-type result struct {
-	Verb    string             `json:"verb"`
-	DryRun  bool               `json:"dry_run"`
-	Jobs    int                `json:"jobs"`
-	IDs     []jobstore.ID      `json:"ids"`
-	Refused []jobstore.Refusal `json:"refused"`
-	// LeftAlone counts the refused; the list keeps the first maxRefusals.
-	LeftAlone int `json:"refused_count"`
-
-	past    string
-	missing int
-}
-
-// maxRefusals bounds what a mass change remembers of those it could not change.
-const maxRefusals = 1000
-
-func (r *result) add(c jobstore.Changed) {
-	r.IDs = append(r.IDs, c.Done...)
-	r.Jobs = len(r.IDs)
-	for _, no := range c.Refused {
-		r.LeftAlone++
-		if no.Missing() {
-			r.missing++
-		}
-		if len(r.Refused) < maxRefusals {
-			r.Refused = append(r.Refused, no)
-		}
-	}
-}
-
 // run carries the order out and prints what came of it, also when it was broken off half-way.
-func (o *order) run(env *Env, cmd *cobra.Command, args []string, do func(a *app.App) (apply, error)) error {
+func (o *order) run(env *Env, cmd *cobra.Command, args []string, do makeOrder) error {
 	out, err := outputFormat(cmd)
 	if err != nil {
 		return err
@@ -102,25 +76,37 @@ func (o *order) run(env *Env, cmd *cobra.Command, args []string, do func(a *app.
 	if len(f.States) == 0 {
 		f.States = o.states
 	}
+	m := app.MassChange{Filter: f, By: whoami()}
+	if m.Spec, err = specOf(cmd, args); err == nil {
+		err = o.pace.into(&m, len(ids) > 0 || o.dryRun)
+	}
+	if err != nil {
+		return err
+	}
 	a, err := env.open(cmd, "warren")
 	if err != nil {
 		return err
 	}
 	defer a.Close()
-	change, err := do(a)
-	if err != nil {
+	if m.Order, err = do(a); err != nil {
 		return err
 	}
 	res := &result{Verb: o.verb, DryRun: o.dryRun, IDs: []jobstore.ID{}, Refused: []jobstore.Refusal{}, past: o.past}
 	if len(ids) > 0 {
-		err = o.byNumber(cmd.Context(), a.Store, ids, change, res)
+		err = o.byNumber(cmd.Context(), a.Store, ids, m.Order, res)
 	} else {
-		err = o.byFilter(cmd.Context(), env, a.Store, f, change, res)
+		err = o.byFilter(cmd.Context(), env, a, m, res)
 	}
+	err = massError(err)
 	if err != nil && res.Jobs == 0 {
 		return err
 	}
-	return errors.Join(err, res.print(env.Stdout, out), res.err())
+	printed := res.print(env.Stdout, out)
+	res.hint(env.Stderr, out, m.Order.Verb)
+	if err != nil { // it outweighs what was refused
+		return errors.Join(err, printed)
+	}
+	return errors.Join(printed, res.err())
 }
 
 // check looks at what was typed, before anything is opened.
@@ -153,17 +139,22 @@ func (o *order) needsYes() error {
 	return usagef("to %s jobs by a filter without a terminal to ask on needs --yes; --dry-run says which they are", o.verb)
 }
 
-func (o *order) byNumber(ctx context.Context, store jobstore.Store, ids []jobstore.ID, change apply, res *result) error {
+func (o *order) byNumber(ctx context.Context, store jobstore.Store, ids []jobstore.ID, do jobstore.Order, res *result) error {
 	for part := range slices.Chunk(ids, batch) {
 		if o.dryRun {
 			got, err := store.Find(ctx, jobstore.Filter{IDs: part, Limit: len(part)})
 			if err != nil {
 				return err
 			}
-			res.add(o.foresee(part, got))
+			plan, err := o.conflicts(ctx, store, o.foresee(part, got))
+			if err != nil {
+				return err
+			}
+			res.see(got)
+			res.add(plan)
 			continue
 		}
-		got, err := change(ctx, part)
+		got, err := app.Carry(ctx, store, do, part)
 		if err != nil {
 			return err
 		}
@@ -188,25 +179,44 @@ func (o *order) foresee(ids []jobstore.ID, found []jobstore.Target) (c jobstore.
 	return c
 }
 
-// byFilter goes through what the filter selects by number, a batch at a time.
-func (o *order) byFilter(ctx context.Context, env *Env, store jobstore.Store, f jobstore.Filter, change apply, res *result) error {
-	if !o.dryRun && !o.yes {
+// conflicts moves those that another job keeps from their key to the refused ones.
+func (o *order) conflicts(ctx context.Context, store jobstore.Store, plan jobstore.Changed) (jobstore.Changed, error) {
+	if o.verb != string(jobstore.VerbRetry) || len(plan.Done) == 0 {
+		return plan, nil
+	}
+	list, err := store.Conflicts(ctx, plan.Done)
+	for _, no := range list {
+		plan.Done = slices.DeleteFunc(plan.Done, func(id jobstore.ID) bool { return id == no.ID })
+	}
+	plan.Refused = append(plan.Refused, list...)
+	return plan, err
+}
+
+// byFilter carries a mass change out, or looks what it would be about.
+func (o *order) byFilter(ctx context.Context, env *Env, a *app.App, m app.MassChange, res *result) error {
+	if o.dryRun {
+		return o.look(ctx, a.Store, m.Filter, res)
+	}
+	if !o.yes {
 		preview := &result{}
-		if err := o.pages(ctx, store, f, nil, preview); err != nil {
+		if err := o.look(ctx, a.Store, m.Filter, preview); err != nil {
 			return err
 		}
 		if preview.Jobs > 0 && !env.confirm(fmt.Sprintf("%s %s?", o.verb, count(preview.Jobs))) {
 			return refusedf("not confirmed; nothing was changed")
 		}
 	}
-	if o.dryRun {
-		change = nil
-	}
-	return o.pages(ctx, store, f, change, res)
+	return a.Change(ctx, m, func(c jobstore.Change) {
+		res.Change = c.ID
+		if c.Through > 0 {
+			fmt.Fprintf(env.Stderr, "note: going on with change %d of %s, which was broken off after job %d; %s %s\n",
+				c.ID, c.StartedAt.Local().Format(time.DateTime), c.Through, count(c.Changed), o.past)
+		}
+	}, res.add)
 }
 
-// pages changes page by page, or only counts without a change. A limit counts jobs that are looked at.
-func (o *order) pages(ctx context.Context, store jobstore.Store, f jobstore.Filter, change apply, res *result) error {
+// look goes through what a filter selects, page by page. A limit counts jobs that are looked at.
+func (o *order) look(ctx context.Context, store jobstore.Store, f jobstore.Filter, res *result) error {
 	left := f.Limit
 	for {
 		f.Limit = batch
@@ -222,112 +232,16 @@ func (o *order) pages(ctx context.Context, store jobstore.Store, f jobstore.Filt
 		for i, t := range found {
 			ids[i] = t.ID
 		}
-		plan := o.foresee(ids, found)
-		if change != nil && len(plan.Done) > 0 {
-			refused := plan.Refused
-			if plan, err = change(ctx, plan.Done); err != nil {
-				return err
-			}
-			plan.Refused = append(plan.Refused, refused...)
+		plan, err := o.conflicts(ctx, store, o.foresee(ids, found))
+		if err != nil {
+			return err
 		}
+		res.see(found)
 		res.add(plan)
 		if left -= len(found); f.Limit < batch || left == 0 {
 			return nil
 		}
 	}
-}
-
-// print says what was done, on stdout.
-func (r *result) print(w io.Writer, f format) error {
-	switch f {
-	case formatJSON:
-		return printJSON(w, r)
-	case formatLines:
-		return r.printLines(w)
-	case formatTable:
-	}
-	did := r.past
-	if r.DryRun {
-		did = "would " + r.Verb
-	}
-	_, err := fmt.Fprintf(w, "%s %s%s\n", did, count(r.Jobs), numbers(r.IDs))
-	return err
-}
-
-func (r *result) printLines(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	did := r.past
-	if r.DryRun {
-		did = "would be " + r.past
-	}
-	type line struct {
-		ID     jobstore.ID    `json:"id"`
-		Result string         `json:"result"`
-		State  jobstore.State `json:"state,omitempty"`
-		Reason string         `json:"reason,omitempty"`
-	}
-	for _, id := range r.IDs {
-		if err := enc.Encode(line{ID: id, Result: did}); err != nil {
-			return err
-		}
-	}
-	for _, no := range r.Refused {
-		if err := enc.Encode(line{no.ID, "refused", no.State, no.Reason}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// err is what the order could not do; nil when it did everything.
-func (r *result) err() error {
-	if r.LeftAlone == 0 {
-		return nil
-	}
-	const shown = 10
-	var reasons []string
-	for _, no := range r.Refused[:min(shown, len(r.Refused))] {
-		reasons = append(reasons, no.Reason)
-	}
-	text := strings.Join(reasons, "\n")
-	if all := r.Jobs + r.LeftAlone; all > 1 {
-		left := "left alone"
-		if r.DryRun {
-			left = "to be left alone"
-		}
-		text = fmt.Sprintf("%s: %d of %s:\n%s", left, r.LeftAlone, count(all), text)
-	}
-	if more := r.LeftAlone - len(reasons); more > 0 {
-		text += fmt.Sprintf("\n… and %d more", more)
-	}
-	if r.missing == r.LeftAlone {
-		return fmt.Errorf("%w: %s", jobstore.ErrNotFound, text)
-	}
-	return refusedf("%s", text)
-}
-
-func count(n int) string {
-	if n == 1 {
-		return "1 job"
-	}
-	return strconv.Itoa(n) + " jobs"
-}
-
-// numbers lists the first jobs.
-func numbers(ids []jobstore.ID) string {
-	if len(ids) == 0 {
-		return ""
-	}
-	const shown = 20
-	var list []string
-	for _, id := range ids[:min(shown, len(ids))] {
-		list = append(list, strconv.FormatInt(int64(id), 10))
-	}
-	text := ": " + strings.Join(list, ", ")
-	if more := len(ids) - len(list); more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
-	}
-	return text
 }
 
 // interactive reports whether there is a person to ask.

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"time"
 
@@ -31,10 +30,10 @@ func liveStates() (list []jobstore.State) {
 	return list
 }
 
-func simpleOrder(env *Env, cmd *cobra.Command, o *order, verb func(s jobstore.Store) apply) *cobra.Command {
+func simpleOrder(env *Env, cmd *cobra.Command, o *order) *cobra.Command {
 	cmd.Args = cobra.ArbitraryArgs
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return o.run(env, cmd, args, func(a *app.App) (apply, error) { return verb(a.Store), nil })
+		return o.run(env, cmd, args, plain(jobstore.Verb(o.verb)))
 	}
 	o.addFlags(cmd, nil)
 	return cmd
@@ -48,13 +47,21 @@ func retryCmd(env *Env) *cobra.Command {
 
 A filter without --state selects what has failed: TEMPORARILY_FAILED, PERMANENTLY_FAILED and
 QUARANTINED. A job that is PROCESSING, or whose unique key another job holds, is left alone (exit
-code 4).`,
+code 4).
+
+A change by a filter is written down: 'warren changes undo N' takes it back for jobs that have not
+started. When the command is killed, the same one goes on where it has come to.
+
+--canary changes a few jobs first and waits for them to end. When more of them fail again than
+--stop-if allows, nothing else is changed (exit code 5); afterwards it goes by the jobs that end.`,
 		Example: `  warren jobs retry 17 18
-  warren jobs retry --kind mail --older 1h --dry-run`,
+  warren jobs retry --id 100-250 --yes
+  warren jobs retry --kind mail --older 1h --dry-run
+  warren jobs retry --kind mail --yes --canary 100 --stop-if 'failed>10%' --rate 50`,
 	}, &order{
 		verb: "retry", past: "retried", takes: idle,
 		states: []jobstore.State{jobstore.TemporarilyFailed, jobstore.PermanentlyFailed, jobstore.Quarantined},
-	}, func(s jobstore.Store) apply { return s.Retry })
+	})
 }
 
 func cancelCmd(env *Env) *cobra.Command {
@@ -65,8 +72,7 @@ func cancelCmd(env *Env) *cobra.Command {
 a recurring job ends. A job that is PROCESSING is left alone (exit code 4).`,
 		Example: `  warren jobs cancel 17
   warren jobs cancel --queue media --tag import-7 --yes`,
-	}, &order{verb: "cancel", past: "cancelled", takes: pending, states: liveStates()},
-		func(s jobstore.Store) apply { return s.Cancel })
+	}, &order{verb: "cancel", past: "cancelled", takes: pending, states: liveStates()})
 }
 
 func deleteCmd(env *Env) *cobra.Command {
@@ -78,8 +84,7 @@ series of a recurring job that has not started ends. To keep a trace, cancel the
 PROCESSING is left alone (exit code 4).`,
 		Example: `  warren jobs delete 17
   warren jobs delete --state CANCELLED --older 30d --yes`,
-	}, &order{verb: "delete", past: "deleted", takes: idle, states: jobstore.States()},
-		func(s jobstore.Store) apply { return s.Delete })
+	}, &order{verb: "delete", past: "deleted", takes: idle, states: jobstore.States()})
 }
 
 type editFlags struct {
@@ -108,7 +113,7 @@ and --with-tag.`,
 			if err != nil {
 				return err
 			}
-			return f.run(env, cmd, args, func(a *app.App) (apply, error) { return editApply(a, o) })
+			return f.run(env, cmd, args, func(a *app.App) (jobstore.Order, error) { return editOrder(a, o) })
 		},
 	}
 	fl := cmd.Flags()
@@ -130,14 +135,9 @@ and --with-tag.`,
 	return cmd
 }
 
-func editApply(a *app.App, o warren.EditOpts) (apply, error) {
+func editOrder(a *app.App, o warren.EditOpts) (jobstore.Order, error) {
 	e, err := a.CheckEdit(o)
-	if err != nil {
-		return nil, usage(err)
-	}
-	return func(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error) {
-		return a.Store.Edit(ctx, ids, e)
-	}, nil
+	return jobstore.Order{Verb: jobstore.VerbEdit, Edit: e}, usage(err)
 }
 
 // opts turns what was typed into a change.

@@ -187,9 +187,10 @@ the history, and the series of recurring jobs end. Jobs that run go on.`,
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.filter.queues = args
-			return o.run(env, cmd, nil, func(a *app.App) (apply, error) { return a.Store.Cancel, nil })
+			return o.run(env, cmd, nil, plain(jobstore.VerbCancel))
 		},
 	}
+	o.pace.add(cmd, o.verb)
 	addMassFlags(cmd, &o.dryRun, &o.yes)
 	addOutputFlag(cmd)
 	return cmd

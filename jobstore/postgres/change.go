@@ -180,7 +180,7 @@ func (s *Store) Follow(ctx context.Context, id jobstore.ChangeID, limit int) (f 
 	return f, nil
 }
 
-// forgetChangesSQL removes rows of one old change, and the change with its last row.
+// forgetChangesSQL removes rows of one old change, and the change with its last row and its lease.
 const forgetChangesSQL = `-- warren: forget changes
 WITH old AS (
   SELECT c.id FROM @schema@.job_changes c WHERE c.started_at <= now() - make_interval(secs => $1::bigint / 1e6)
@@ -192,8 +192,9 @@ gone AS (
   ) o WHERE r.change_id = o.change_id AND r.job_id = o.job_id RETURNING 1
 ),
 last AS (
-  DELETE FROM @schema@.job_changes c USING old WHERE c.id = old.id AND (SELECT count(*) FROM gone) < $2::int RETURNING 1
-)
+  DELETE FROM @schema@.job_changes c USING old WHERE c.id = old.id AND (SELECT count(*) FROM gone) < $2::int RETURNING c.id
+),
+lease AS (DELETE FROM @schema@.leaders l USING last WHERE l.name = 'change ' || last.id)
 SELECT (SELECT count(*) FROM gone) + (SELECT count(*) FROM last)`
 
 // ForgetChanges implements jobstore.Changer.

@@ -186,6 +186,9 @@ DELETE FROM job_change_rows WHERE change_id = ?1 AND job_id IN (SELECT job_id FR
 const forgetChangeSQL = `-- warren: forget a change
 DELETE FROM job_changes WHERE id = ?1`
 
+const forgetLeaseSQL = `-- warren: forget the lease of a change
+DELETE FROM warren_leaders WHERE name = 'change ' || ?1`
+
 // ForgetChanges implements jobstore.Changer.
 func (s *Store) ForgetChanges(ctx context.Context, age time.Duration, limit int) (int, error) {
 	gone, err := writing(ctx, s, func(ctx context.Context, q session) (gone int64, err error) {
@@ -197,6 +200,9 @@ func (s *Store) ForgetChanges(ctx context.Context, age time.Duration, limit int)
 			return gone, err
 		}
 		n, err := q.exec(ctx, forgetChangeSQL, old[0])
+		if err == nil {
+			_, err = q.exec(ctx, forgetLeaseSQL, old[0])
+		}
 		return gone + n, err
 	})
 	if err != nil {

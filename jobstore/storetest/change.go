@@ -121,7 +121,12 @@ func changeUndoRetry(w *world) {
 	w.changed(c, jobstore.Order{Verb: jobstore.VerbRetry}, ids...)
 	_, err := w.store.Due(w.Context(), 3) // some are READY already
 	w.check("due", err)
-	w.same("undone", w.undone(c).Done, ids...)
+	part, _, done, err := w.store.UndoNext(w.Context(), c, 0, 4) // and then whoever undid it is killed
+	w.check("undo", err)
+	if done || len(part.Done) != 4 {
+		w.Fatalf("a part of an undo: %+v, done %t", part, done)
+	}
+	w.same("undone", append(part.Done, w.undone(c).Done...), ids...)
 	for i, was := range before {
 		is := w.get(ids[i])
 		ended := func(j jobstore.Job) string {
