@@ -20,15 +20,16 @@ func (s *Store) Statements() []string {
 }
 
 // Texts of the hot statements, for plan tests.
-func (s *Store) ClaimSQL() string     { return s.sql[claimSQL] }
-func (s *Store) ClaimNextSQL() string { return s.sql[claimNextSQL] }
-func (s *Store) RecordSQL() string    { return s.sql[recordSQL] }
-func (s *Store) NoteSQL() string      { return s.sql[noteSQL] }
-func (s *Store) GaugesSQL() string    { return s.sql[gaugesSQL] }
-func (s *Store) OldestSQL() string    { return s.sql[oldestSQL] }
-func (s *Store) ReadyFromSQL() string { return s.sql[readyFromSQL] }
-func (s *Store) RescueSQL() string    { return s.sql[rescueSQL] }
-func (s *Store) InsertSQL() string    { return s.sql[insertSQL] }
+func (s *Store) ClaimSQL() string          { return s.sql[claimSQL] }
+func (s *Store) ClaimNextSQL() string      { return s.sql[claimNextSQL] }
+func (s *Store) RecordSQL() string         { return s.sql[recordSQL] }
+func (s *Store) RecordFinishedSQL() string { return s.sql[recordFinishedSQL] }
+func (s *Store) NoteSQL() string           { return s.sql[noteSQL] }
+func (s *Store) GaugesSQL() string         { return s.sql[gaugesSQL] }
+func (s *Store) OldestSQL() string         { return s.sql[oldestSQL] }
+func (s *Store) ReadyFromSQL() string      { return s.sql[readyFromSQL] }
+func (s *Store) RescueSQL() string         { return s.sql[rescueSQL] }
+func (s *Store) InsertSQL() string         { return s.sql[insertSQL] }
 
 // BatchSQL are the statements that take a part of many rows, by name.
 func (s *Store) BatchSQL() map[string]string {

@@ -99,6 +99,27 @@ freed AS (
 )
 SELECT id, queue, priority, serial_group, now FROM done`
 
+// recordFinishedSQL is recordSQL for outcomes that say no more than that the job is FINISHED, which
+// most do: it spares each row what recordSQL has to ask, a third of its cost.
+const recordFinishedSQL = `-- warren: record finished
+WITH ended AS (
+  DELETE FROM @schema@.jobs_live j
+  USING unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[]) AS o(id, lease, duration, memory)
+  WHERE j.id = o.id AND j.lease_no = o.lease AND coalesce(j.holder, 0) = $1::bigint AND j.state || '' = 'PROCESSING'
+  RETURNING ` + recordCarried + `, j.attempts, j.errors, j.output, j.metadata, o.duration, o.memory
+),
+history AS (
+  INSERT INTO @schema@.jobs_history (` + carriedColumns + `, state, finished_at, crashes, outcome_lease, attempts, errors, output,
+         metadata, duration_ms, memory)
+  SELECT ` + carriedColumns + `, 'FINISHED', now(), crashes, lease_no, attempts, errors, output, metadata, duration, memory::jsonb
+  FROM ended
+),
+freed AS (
+  DELETE FROM @schema@.job_groups g USING ended
+  WHERE ended.serial_group IS NOT NULL AND g.serial_group = ended.serial_group AND g.running_id = ended.id
+)
+SELECT id, queue, priority, serial_group, false FROM ended`
+
 const recordCarried = `j.id, j.lease_no, j."coalesce", j.created_at, j.available_at, j.attempted_at, j.max_attempts, j.pid, j.priority,
   j.group_skip, j.mode, j.queue, j.kind, j.serial_group, j.identifier, j.host, j.tags, j.timeout, j.every, j.unique_for, j.args, j.crashes`
 
@@ -122,7 +143,11 @@ const (
 // recordIn returns what was recorded and the serial groups that may go on.
 func (s *Store) recordIn(ctx context.Context, q session, by jobstore.HolderID, done []jobstore.Outcome) (rec jobstore.Recorded, freed []string, err error) {
 	accepted := make(map[jobstore.ID]bool, len(done))
-	err = q.run(ctx, s.sql[recordSQL], recordArgs(by, done), func(r pgx.Rows) error {
+	text, args := recordSQL, recordArgs
+	if !slices.ContainsFunc(done, saysMore) {
+		text, args = recordFinishedSQL, recordFinishedArgs
+	}
+	err = q.run(ctx, s.sql[text], args(by, done), func(r pgx.Rows) error {
 		var ref jobstore.Ref
 		var group *string
 		var now bool
@@ -178,6 +203,21 @@ func (s *Store) recordedBefore(ctx context.Context, q session, done []jobstore.O
 func scanID(r pgx.Rows) (id jobstore.ID, err error) {
 	err = r.Scan(&id)
 	return id, err
+}
+
+// saysMore reports whether recordFinishedSQL does not do for an outcome.
+func saysMore(o jobstore.Outcome) bool {
+	return o.State != jobstore.Finished || o.Uncount || o.Error != "" || len(o.Output) > 0 || len(o.Metadata) > 0
+}
+
+func recordFinishedArgs(by jobstore.HolderID, done []jobstore.Outcome) []any {
+	n := len(done)
+	ids, leases, durations, memory := make([]int64, n), make([]int64, n), make([]int64, n), make([]*string, n)
+	for i := range done {
+		o := &done[i]
+		ids[i], leases[i], durations[i], memory[i] = int64(o.ID), o.LeaseNo, int64(o.Duration/time.Millisecond), optional(string(o.Memory))
+	}
+	return []any{by, ids, leases, durations, memory}
 }
 
 func recordArgs(by jobstore.HolderID, done []jobstore.Outcome) []any {

@@ -5,7 +5,7 @@ func statements() []string {
 	return []string{
 		insertSQL, insertKeyedSQL, requestSQL, answerRequestSQL, forgetRequestsSQL,
 		claimSQL, claimNextSQL, waitSQL, grantedSQL, releaseUnknownSQL,
-		recordSQL, recordedSQL, noteSQL,
+		recordSQL, recordFinishedSQL, recordedSQL, noteSQL,
 		registerSQL, renewSQL, deregisterSQL, removeHolderSQL, consumersSQL, leadSQL, resignSQL,
 		lookSQL, dueSQL, outboxSQL, announcedSQL, unannouncedSQL, oldestSQL, readyFromSQL, liveBandsSQL,
 		headsOfSQL, headsSQL, mendGroupsSQL,
