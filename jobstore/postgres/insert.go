@@ -64,11 +64,14 @@ func (s *Store) insertBatch(ctx context.Context, jobs []jobstore.NewJob) (out []
 }
 
 func (s *Store) insertIn(ctx context.Context, q session, jobs []jobstore.NewJob) ([]jobstore.Inserted, error) {
-	text := insertSQL
+	text, args := insertPlainSQL, insertPlainArgs
+	if slices.ContainsFunc(jobs, special) {
+		text, args = insertSQL, insertArgs
+	}
 	if slices.ContainsFunc(jobs, keyed) {
 		text = insertKeyedSQL
 	}
-	out, err := gatherIn(ctx, q, s.sql[text], scanInserted, insertArgs(jobs)...)
+	out, err := gatherIn(ctx, q, s.sql[text], scanInserted, args(jobs)...)
 	if err != nil {
 		return nil, err
 	}
@@ -81,6 +84,12 @@ func (s *Store) insertIn(ctx context.Context, q session, jobs []jobstore.NewJob)
 }
 
 func keyed(j jobstore.NewJob) bool { return j.Mode == jobstore.Unique || j.Mode == jobstore.Recurring }
+
+// special reports whether a job has more to it than insertPlainSQL writes.
+func special(j jobstore.NewJob) bool {
+	return j.Mode != "" && j.Mode != jobstore.Normal || j.SerialGroup != "" || j.GroupSkip || j.Coalesce != nil || j.Identifier != "" ||
+		j.Every != 0 || j.UniqueFor != 0 || j.Delay > 0 || !j.AvailableAt.IsZero() || j.Timeout != 0 || len(j.Metadata) > 0 || len(j.Tags) > 0
+}
 
 func scanInserted(r pgx.Rows) (in jobstore.Inserted, err error) {
 	err = r.Scan(&in.ID, &in.Queue, &in.Priority, &in.State, &in.Existing)
@@ -113,6 +122,16 @@ SELECT id, CASE WHEN later THEN 'SCHEDULED' ELSE 'READY' END, due, CASE WHEN out
 FROM (` + insertInput + `) i
 RETURNING id, queue, priority, state, 0::bigint`
 
+// insertPlainSQL writes jobs that are to run now and have neither key, group nor anything else that
+// is rare. It spares each row a third of what insertSQL costs.
+const insertPlainSQL = `-- warren: insert plain
+INSERT INTO @schema@.jobs_live (id, announce_at, kind, args, queue, priority, max_attempts)
+SELECT nextval('@schema@.jobs_id_seq'), CASE WHEN i.outbox THEN now() END, i.kind, i.args::jsonb, i.queue, i.priority, i.max_attempts
+FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bool[]) WITH ORDINALITY
+     AS i(kind, args, queue, priority, max_attempts, outbox, ord)
+ORDER BY i.ord
+RETURNING id, queue, priority, state, 0::bigint`
+
 // insertKeyedSQL takes the keys first, in their order. ON CONFLICT DO UPDATE waits for whoever is
 // just taking the same key, and returns who has it afterwards: two publishers cannot both win.
 const insertKeyedSQL = `-- warren: insert with keys
@@ -142,6 +161,26 @@ written AS (
 )
 SELECT d.id, d.queue, d.priority, d.state, d.existing FROM decided d JOIN written w ON w.id = d.id`
 
+// insertPlainArgs is insertArgs for insertPlainSQL.
+func insertPlainArgs(jobs []jobstore.NewJob) []any {
+	n := len(jobs)
+	kind, args, queue, outbox := make([]string, n), make([]string, n), make([]string, n), make([]bool, n)
+	priority, maxAttempts := make([]int32, n), make([]int32, n)
+	for i := range jobs {
+		j := &jobs[i]
+		kind[i], args[i], queue[i], outbox[i] = j.Kind, argsText(j), j.Queue, j.Outbox
+		priority[i], maxAttempts[i] = clamp(j.Priority), clamp(j.MaxAttempts)
+	}
+	return []any{kind, args, queue, priority, maxAttempts, outbox}
+}
+
+func argsText(j *jobstore.NewJob) string {
+	if len(j.Args) == 0 {
+		return "{}"
+	}
+	return string(j.Args)
+}
+
 // insertArgs turns rows into one array for each column.
 func insertArgs(jobs []jobstore.NewJob) []any {
 	n := len(jobs)
@@ -153,10 +192,7 @@ func insertArgs(jobs []jobstore.NewJob) []any {
 	delay, at := make([]int64, n), make([]*time.Time, n)
 	for i := range jobs {
 		j := &jobs[i]
-		kind[i], queue[i], mode[i] = j.Kind, j.Queue, string(j.Mode)
-		if args[i] = string(j.Args); len(j.Args) == 0 {
-			args[i] = "{}"
-		}
+		kind[i], args[i], queue[i], mode[i] = j.Kind, argsText(j), j.Queue, string(j.Mode)
 		if mode[i] == "" {
 			mode[i] = string(jobstore.Normal)
 		}
