@@ -84,8 +84,9 @@ func (c *Consumer) assemble() (*parts, error) {
 		Retain: cfg.Sweep.Retain, LeaderTTL: cfg.Sweep.LeaderTTL, RescueHold: cfg.Heartbeat.TTL,
 		Rescued: c.client.rescued, Swept: c.client.swept, Missed: c.client.missed,
 	})
+	guards := guarding{store: cfg.Store, released: func(refs []jobstore.Ref) { relay.Add(refs...) }, log: cfg.Log}
 	p.pool = worker.NewPool(worker.PoolConfig{
-		Slots: cfg.Concurrency, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(),
+		Slots: cfg.Concurrency, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(guards),
 		Noter: cfg.Store, Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.Add(refs...) }, Drain: cfg.DrainTimeout, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
 		Started: c.started, Ended: c.ended, Log: cfg.Log,
 	})

@@ -26,6 +26,7 @@ type ConsumerStore interface {
 	jobstore.Elector
 	jobstore.Sweeper
 	jobstore.Scheduler
+	jobstore.Guard
 	Configure(ctx context.Context, s jobstore.Settings) error
 }
 

@@ -57,6 +57,8 @@ type KindOpts struct {
 	SkipOnRetry bool
 	// Middleware wraps this kind's handler, the first outermost, inside of the registry's.
 	Middleware []Middleware
+	// Guards say when a job of this kind may begin; see there. They are asked before the middleware.
+	Guards Guards
 }
 
 // Unlimited as MaxAttempts retries for ever.
@@ -81,6 +83,7 @@ func BackoffExponential(first, limit time.Duration) func(attempt int) time.Durat
 type Registry struct {
 	kinds      map[string]registered
 	middleware []Middleware
+	guards     Guards
 	err        error
 }
 
@@ -123,6 +126,9 @@ func (r *Registry) Raw(kind string, h RawHandler, opts ...KindOpts) {
 	if len(opts) > 0 {
 		o = opts[0]
 	}
+	if err := o.Guards.Validate(); err != nil {
+		r.err = errors.Join(r.err, fmt.Errorf("kind %s: %w", kind, err))
+	}
 	r.kinds[kind] = registered{handle: h, opts: o}
 }
 
@@ -141,7 +147,7 @@ func (r *Registry) opts(kind string) KindOpts {
 }
 
 // workers builds what the pool runs.
-func (r *Registry) workers() map[string]worker.Kind {
+func (r *Registry) workers(g guarding) map[string]worker.Kind {
 	kinds := make(map[string]worker.Kind, len(r.kinds))
 	for name, k := range r.kinds {
 		h := k.handle
@@ -151,6 +157,7 @@ func (r *Registry) workers() map[string]worker.Kind {
 		for _, m := range slices.Backward(r.middleware) {
 			h = m(h)
 		}
+		h = g.wrap(r.guards.and(k.opts.Guards), h)
 		backoff := k.opts.Backoff
 		if backoff == nil {
 			backoff = worker.DefaultBackoff

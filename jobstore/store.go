@@ -273,6 +273,7 @@ type Store interface {
 	Auditor
 	Queues
 	Gauger
+	Guard
 	Admin
 	Close()
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warrenq/warren"
 	"github.com/warrenq/warren/handlers/command"
 	"github.com/warrenq/warren/handlers/webhook"
 	"github.com/warrenq/warren/internal/config"
@@ -100,14 +101,19 @@ func checkKinds(t *testing.T, kinds map[string]config.Kind) {
 		"slow":   {Queue: "main", Priority: 10, MaxAttempts: 10},
 		"resize": {Queue: "media", Priority: 30, MaxAttempts: 8, Backoff: []time.Duration{time.Second, 5 * time.Second, 30 * time.Second}},
 		"probe":  {Queue: "main", Priority: 10, MaxAttempts: 10},
-		"demo":   {Queue: "main", Priority: 10, GroupSkip: true},
+		"demo": {Queue: "main", Priority: 10, GroupSkip: true, Guards: config.Guards{
+			RateLimit:  &config.RateLimit{Name: "api", Limit: warren.Limit{Rate: 100, Per: 10 * time.Minute, Burst: 5}, By: []string{"user", "id"}, Drop: true},
+			MaxRunning: 3, Breaker: &config.Breaker{Name: "kind.demo", Errors: 5, Within: time.Minute, Cooldown: 10 * time.Minute},
+		}},
 	}
 	for name, k := range kinds {
 		k.Webhook, k.Command, k.Probe = nil, nil, nil
 		got[name] = k
 	}
-	if g, w := fmt.Sprintf("%+v", got), fmt.Sprintf("%+v", want); g != w {
-		t.Errorf("kinds are\n%s\nwant\n%s", g, w)
+	g, err := json.Marshal(got)
+	w, err2 := json.Marshal(want)
+	if err := errors.Join(err, err2); err != nil || string(g) != string(w) {
+		t.Errorf("kinds are\n%s\nwant\n%s (%v)", g, w, err)
 	}
 	if w := kinds["mail"].Webhook; *w != (webhook.Config{URL: "http://hook:" + canary + "@127.0.0.1:9000/mail", Secret: "whsec_UzNDUjNULUNBTkFSWS03"}) {
 		t.Errorf("mail is %s", w)

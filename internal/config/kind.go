@@ -39,6 +39,8 @@ type Kind struct {
 	Backoff []time.Duration
 	// GroupSkip lets the serial group pass a job that backs off (group_on_retry: skip).
 	GroupSkip bool
+	// Guards are rate_limit, max_running and breaker.
+	Guards Guards
 }
 
 // webhookTimeout is the default of Kind.Timeout for webhooks.
@@ -74,7 +76,8 @@ func (l *loader) kind(name string, n *yaml.Node, o origin) {
 	}
 	timeout := time.Duration(-1)
 	path := "kinds." + name
-	set := l.block(path, n, o, fields{
+	known := l.guardFields(name, path, o, &k.Guards)
+	maps.Copy(known, fields{
 		"webhook":      func(n *yaml.Node) error { k.Webhook = l.webhook(path+".webhook", n, o); return nil },
 		"command":      func(n *yaml.Node) error { k.Command = l.command(path+".command", n, o); return nil },
 		"probe":        func(n *yaml.Node) error { k.Probe = l.probe(path+".probe", n, o); return nil },
@@ -89,6 +92,7 @@ func (l *loader) kind(name string, n *yaml.Node, o origin) {
 			return err
 		}),
 	})
+	set := l.block(path, n, o, known)
 	if handlers := countSet(set, "webhook", "command", "probe"); handlers != 1 {
 		l.complain("%s: %s has %d handlers; want exactly one of webhook, command, probe", o.at(n), path, handlers)
 		return
@@ -118,14 +122,14 @@ func (l *loader) listKind(path string, k Kind, set map[string]*yaml.Node, o orig
 	if k.GroupSkip {
 		group = "skip"
 	}
-	for _, row := range [][2]string{
+	for _, row := range append([][2]string{
 		{"queue", k.Queue},
 		{"priority", strconv.Itoa(k.Priority)},
 		{"max_attempts", strconv.Itoa(k.MaxAttempts)},
 		{"timeout", FormatDuration(k.Timeout)},
 		{"backoff", listDurations(k.Backoff)},
 		{"group_on_retry", group},
-	} {
+	}, k.Guards.list()...) {
 		switch n := set[row[0]]; {
 		case n != nil:
 			l.list(path+"."+row[0], row[1], o.at(n))

@@ -57,6 +57,7 @@ type Store struct {
 	pooled bool              // there is a pooler, and no way past it
 	insert *batcher[jobstore.NewJob, jobstore.Inserted]
 	note   *batcher[heldNote, struct{}]
+	guards guards
 }
 
 var _ jobstore.Store = (*Store)(nil)
@@ -99,6 +100,7 @@ func Open(ctx context.Context, rawURL string, c Config) (*Store, error) {
 	}
 	s.insert = newBatcher(s.insertBatch, insertFlights, insertBatchRows)
 	s.note = newBatcher(s.noteBatch, noteFlights, noteBatchRows)
+	s.guards = newGuards(s)
 	return s, nil
 }
 
@@ -106,6 +108,7 @@ func Open(ctx context.Context, rawURL string, c Config) (*Store, error) {
 func (s *Store) Close() {
 	s.insert.wait()
 	s.note.wait()
+	s.guards.wait()
 	s.pool.Close()
 }
 

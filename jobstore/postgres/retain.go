@@ -26,7 +26,8 @@ const retainKeysSQL = `-- warren: retain keys
 DELETE FROM @schema@.job_keys WHERE (kind, identifier) IN (
   SELECT kind, identifier FROM @schema@.job_keys WHERE until <= now() ORDER BY until LIMIT $1 FOR UPDATE SKIP LOCKED)`
 
-// Retain implements jobstore.Sweeper. Keys whose period is over go too, uncounted.
+// Retain implements jobstore.Sweeper. Keys whose period is over and guards that say nothing any more go
+// too, uncounted.
 func (s *Store) Retain(ctx context.Context, keep jobstore.Retention, limit int) (int, error) {
 	var states []string
 	var ages []int64
@@ -37,6 +38,9 @@ func (s *Store) Retain(ctx context.Context, keep jobstore.Retention, limit int) 
 	gone, err := gather(ctx, s, retainSQL, scanID, states, ages, limit)
 	if err == nil {
 		err = s.exec(ctx, retainKeysSQL, limit)
+	}
+	if err == nil {
+		err = s.exec(ctx, retainGuardsSQL, limit)
 	}
 	if err != nil {
 		return 0, wrap("remove jobs past retention", err)

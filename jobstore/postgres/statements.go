@@ -11,6 +11,7 @@ func statements() []string {
 		headsOfSQL, headsSQL, mendGroupsSQL,
 		deadSQL, rescueSQL, buryDeadSQL, expirySQL,
 		retainSQL, retainKeysSQL,
+		admitSQL, lockSQL, unlockSQL, enterSQL, reportSQL, retainGuardsSQL,
 		faultsSQL, mendHoldersSQL, mendGroupRowsSQL, mendMembersSQL, mendKeysSQL,
 		claimableSQL, claimableHeadsSQL, claimableOfSQL, readyOfSQL,
 		statesSQL, cancelSQL, deleteSQL, deleteHistorySQL, retryLiveSQL, retryHistorySQL, retryKeysSQL, retrySQL, editSQL,

@@ -35,7 +35,10 @@ func HotSQL() map[string]string {
 		"ahead": aheadSQL, "ahead due": aheadDueSQL, "ahead heads": aheadHeadsSQL, "position": explainPositionSQL, "known queue": knownQueueSQL,
 		"due schedules": dueSchedulesSQL, "move schedule": moveScheduleSQL, "withdraw": withdrawSQL, "withdraw tick": withdrawTickSQL,
 		"taken tick": takenTickSQL, "row that waits": waitsSQL, "forget ticks": forgetTicksSQL, "schedule runs": scheduleRunsSQL,
-		"decided": decidedSQL, "key holder": keyHolderSQL,
+		"bucket": bucketSQL, "keep bucket": keepBucketSQL, "free dead locks": freeDeadSQL, "held locks": heldLocksSQL, "keep lock": keepLockSQL,
+		"unlock": unlockSQL, "first waiting": firstWaitingSQL, "go on": goOnSQL, "breaker": breakerSQL, "keep breaker": keepBreakerSQL,
+		"lease alive": leaseAliveSQL,
+		"decided":     decidedSQL, "key holder": keyHolderSQL,
 	}
 }
 

@@ -16,7 +16,8 @@ DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state = ?1 AND finished_
 const retainKeysSQL = `-- warren: retain keys
 DELETE FROM job_keys WHERE (kind, identifier) IN (SELECT kind, identifier FROM job_keys WHERE until <= ?1 ORDER BY until LIMIT ?2)`
 
-// Retain implements jobstore.Sweeper. Keys whose period is over go too, uncounted.
+// Retain implements jobstore.Sweeper. Keys whose period is over and guards that say nothing any more go
+// too, uncounted.
 func (s *Store) Retain(ctx context.Context, keep jobstore.Retention, limit int) (int, error) {
 	gone, err := writing(ctx, s, func(ctx context.Context, q session) (gone int, err error) {
 		now := s.now()
@@ -27,8 +28,15 @@ func (s *Store) Retain(ctx context.Context, keep jobstore.Retention, limit int) 
 			}
 			gone += int(n)
 		}
-		_, err = q.exec(ctx, retainKeysSQL, stamp(now), limit)
-		return gone, err
+		if _, err = q.exec(ctx, retainKeysSQL, stamp(now), limit); err != nil {
+			return 0, err
+		}
+		for _, text := range retainGuardSQL() {
+			if _, err := q.exec(ctx, text, now.UnixMicro()); err != nil {
+				return 0, err
+			}
+		}
+		return gone, nil
 	})
 	if err != nil {
 		return 0, s.wrap("remove jobs past retention", err)

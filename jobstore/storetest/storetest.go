@@ -46,6 +46,7 @@ func Run(t *testing.T, open Open) {
 		{"housekeeper", housekeeperTests()},
 		{"queues", queuesTests()},
 		{"gauges", gaugesTests()},
+		{"guard", guardTests()},
 		{"admin", adminTests()},
 		{"property", propertyTests()},
 	} {
