@@ -48,8 +48,14 @@ type ConsumerConfig struct {
 	MaxArgs      int
 	HintSize     int
 
+	// Schedules are those that this program declares when it starts; see Schedules.Declare. Any consumer of
+	// the installation plants their rows, whether it has their kinds or not.
+	Schedules []Schedule
+
 	// Concurrency is how many handlers run at a time. Default 10.
 	Concurrency int
+	// Force goes on while everything is paused.
+	Force bool
 	// MaxJobs ends the consumer after so many jobs; 0 = no limit.
 	MaxJobs int
 	// UntilEmpty ends the consumer when nothing is due and nothing runs any more.
@@ -177,6 +183,9 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 			return nil, fmt.Errorf("kind %s: %w", kind, err)
 		}
 	}
+	if _, err := client.rules.declare(cfg.Schedules); err != nil {
+		return nil, err
+	}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown"
@@ -219,6 +228,12 @@ func (c *Consumer) Run(ctx context.Context) error {
 			return nil // asked to stop before it began
 		}
 		return fmt.Errorf("store the configuration for SQL producers: %w", err)
+	}
+	if err := c.client.Schedules(c.cfg.Store).Declare(ctx, c.cfg.Schedules...); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("declare the schedules: %w", err)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

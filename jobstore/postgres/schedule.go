@@ -296,8 +296,10 @@ func (s *Store) notTaken(ctx context.Context, q session, all []planting) ([]plan
 	return free, nil
 }
 
+// seeSchedulesSQL leaves out what somebody changes right now: it waits for nobody.
 const seeSchedulesSQL = `-- warren: see schedules
-UPDATE @schema@.job_schedules SET declared_at = now() WHERE name = ANY ($1)`
+WITH mine AS MATERIALIZED (SELECT name FROM @schema@.job_schedules WHERE name = ANY ($1) FOR NO KEY UPDATE SKIP LOCKED)
+UPDATE @schema@.job_schedules s SET declared_at = now() FROM mine WHERE s.name = mine.name`
 
 // SeeSchedules implements jobstore.Scheduler.
 func (s *Store) SeeSchedules(ctx context.Context, names []string) error {
