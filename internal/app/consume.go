@@ -56,7 +56,7 @@ func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
 		Store:    a.Store, Broker: w.broker, Registry: registry, Queues: o.Queues, Take: o.Take,
 		Priorities: a.Config.Priorities, DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs,
 		HintSize: a.Config.HintSize, Concurrency: a.Config.Concurrency, MaxJobs: o.MaxJobs, UntilEmpty: o.UntilEmpty,
-		MaxTime: o.MaxTime, MaxMemory: o.MaxMemory, DrainTimeout: a.Config.DrainTimeout,
+		MaxTime: o.MaxTime, MaxMemory: o.MaxMemory, DrainTimeout: a.Config.DrainTimeout, Schedules: a.Config.Schedules,
 		Retention: a.Config.Retention, Version: a.opts.Version, Log: a.Log,
 	})
 	if err != nil {
@@ -94,6 +94,9 @@ func (a *App) Process(ctx context.Context, limit int, second <-chan struct{}) er
 	a.observer = w
 	return w.around(ctx, nil, func(ctx context.Context) error {
 		return a.Publishing(ctx, announceWait, func(ctx context.Context, client *warren.Client) error {
+			if err := client.Schedules(a.Store).Declare(ctx, a.Config.Schedules...); err != nil {
+				return err
+			}
 			return client.SweepOnce(ctx, a.Store, a.Config.Retention)
 		})
 	})

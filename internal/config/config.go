@@ -21,6 +21,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/warrenq/warren"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -41,6 +42,8 @@ type Config struct {
 	DefaultQueue string
 	// Kinds are the jobs that the stock consumer handles, by kind.
 	Kinds map[string]Kind
+	// Schedules are declared by the stock consumer when it starts, in the order of their names.
+	Schedules []warren.Schedule
 	// Retention says how long jobs are kept after they ended. A state that is missing is kept for
 	// ever. Default 14 days for what is done, 90 days for what failed.
 	Retention jobstore.Retention

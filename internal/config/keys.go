@@ -19,8 +19,8 @@ type key struct {
 	name      string
 	env       string
 	secret    bool
-	kinds     bool   // has its own reader
-	byDefault string // as it would be written
+	block     func(l *loader, v value, given bool) // reads a mapping of its own
+	byDefault string                               // as it would be written
 	set       func(c *Config, n *yaml.Node) error
 	show      func(c *Config) string
 }
@@ -126,7 +126,8 @@ func jobKeys() []key {
 			show: func(c *Config) string { return FormatSize(int64(c.MaxArgs)) },
 		},
 		intKey("max_attempts", "25", func(c *Config) *int { return &c.MaxAttempts }, 0, 1_000_000),
-		{name: "kinds", kinds: true},
+		{name: "kinds", block: (*loader).kinds},
+		{name: "schedules", block: (*loader).schedules},
 	}
 }
 

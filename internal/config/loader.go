@@ -49,8 +49,8 @@ func (l *loader) apply(k key) {
 	if !given {
 		v = value{node: &yaml.Node{Kind: yaml.ScalarNode, Value: k.byDefault}, origin: origin{name: "default"}}
 	}
-	if k.kinds {
-		l.kinds(v, given)
+	if k.block != nil {
+		k.block(l, v, given)
 		return
 	}
 	if err := k.set(l.cfg, resolve(v.node)); err != nil {
@@ -178,6 +178,10 @@ func exampleOf(name string) string {
 		return "attempts: 5"
 	case name == "kinds":
 		return `mail: {webhook: {url: "https://example.org/mail"}}`
+	case name == "schedules":
+		return `nightly: {cron: "30 2 * * *", zone: Europe/Berlin, kind: cleanup}`
+	case strings.HasPrefix(name, "schedules."):
+		return `cron: "30 2 * * *"`
 	case strings.HasSuffix(name, ".webhook"):
 		return `url: "https://example.org/jobs"`
 	case strings.HasSuffix(name, ".command"):
@@ -271,11 +275,11 @@ func (l *loader) flags() {
 	}
 }
 
-// text keeps a value that is no YAML by origin. Kinds are written as YAML there too; all else is
+// text keeps a value that is no YAML by origin. Kinds and schedules are written as YAML there too; all else is
 // taken as it stands, so that a password may hold any character.
 func (l *loader) text(k key, text string, o origin) {
 	n := &yaml.Node{Kind: yaml.ScalarNode, Value: text}
-	if k.kinds {
+	if k.block != nil {
 		root, err := parseYAML([]byte(text))
 		if err != nil || root == nil {
 			l.complain("%s: %s: want a YAML mapping such as {%s}: %w", o.name, k.name, exampleOf(k.name), cmp.Or(err, errEmpty))
