@@ -48,7 +48,7 @@ func (c *Consumer) assemble() (*parts, error) {
 	relay := c.client.relay
 	p.keeper = worker.NewKeeper(cfg.Store, jobstore.Consumer{
 		Host: c.self.Host, PID: c.self.PID, Version: cfg.Version, Kinds: c.self.Kinds,
-		Queues: cfg.Queues, Priorities: cfg.Take, Slots: cfg.Concurrency,
+		Queues: cfg.Queues, Priorities: cfg.Take, Slots: cfg.Concurrency, Force: cfg.Force,
 	}, cfg.Heartbeat, c.Drain, cfg.Log)
 	p.completer = completer.New(completer.Config{
 		Store: cfg.Store, Released: func(refs []jobstore.Ref) { relay.Add(refs...) },

@@ -68,6 +68,29 @@ func attempts(j Job) string {
 	return fmt.Sprintf("%d of %d", j.Attempts, j.MaxAttempts)
 }
 
+// pauses names what an operator has paused besides the queue. A consumer that was started with force
+// does not mind that everything is paused.
+func (e *evaluation) pauses() {
+	for _, p := range e.Pauses {
+		what, resume := "everything", "warren resume --all"
+		switch p.Of {
+		case PauseOfKind:
+			what, resume = "kind "+p.Name, "warren resume --kind "+p.Name
+		case PauseOfGroup:
+			what, resume = "serial group "+p.Name, "warren resume --group "+p.Name
+		case PauseOfAll, PauseOfQueue:
+		}
+		facts := map[string]any{"of": p.Of, "name": p.Name, "paused_at": p.At}
+		until := ""
+		if p.Until != nil {
+			facts["until"] = *p.Until
+			until = " until " + clock(*p.Until)
+		}
+		forced := slices.ContainsFunc(e.Takers, func(t Taker) bool { return t.Alive && t.Force && t.TakesBand && t.KnowsKind })
+		e.add(GatePaused, p.Of != PauseOfAll || !forced, facts, "%s was paused at %s%s; '%s' lets it go on", what, clock(p.At), until, resume)
+	}
+}
+
 func (e *evaluation) queue() {
 	if e.PausedAt == nil {
 		return

@@ -80,6 +80,7 @@ type Consumer struct {
 	Queues     []string `json:"queues"`
 	Priorities []int    `json:"priorities"`
 	Slots      int      `json:"slots"`
+	Force      bool     `json:"force,omitempty"` // it goes on while everything is paused
 }
 
 // Orders is what a heartbeat brings back.
@@ -272,6 +273,7 @@ type Store interface {
 	Housekeeper
 	Auditor
 	Queues
+	Pauser
 	Gauger
 	Guard
 	Admin

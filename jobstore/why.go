@@ -30,6 +30,8 @@ type Facts struct {
 	KeyHolder ID
 	// PausedAt is when an operator has paused the queue, PausedUntil when that ends by itself.
 	PausedAt, PausedUntil *time.Time
+	// Pauses are those of its kind, of its serial group and of everything.
+	Pauses []Pause
 	// Crowds are the consumers that may take the job, grouped by what they take.
 	Crowds []Crowd
 	// Position counts the READY rows of the band that come before the job, up to MaxPosition.
@@ -47,6 +49,7 @@ type Taker struct {
 	ExpiresAt  time.Time
 	Alive      bool
 	Restarting bool // it was told to drain and exit
+	Force      bool // it goes on while everything is paused
 	// TakesBand and KnowsKind are about the job that is explained.
 	TakesBand, KnowsKind bool
 	Bands                []string // queue/priority,priority
@@ -127,6 +130,7 @@ func (f Facts) Gates(v BrokerView) []Gate {
 	e := evaluation{Facts: f, broker: v}
 	e.time()
 	e.queue()
+	e.pauses()
 	e.group()
 	e.consumers()
 	e.announcing()

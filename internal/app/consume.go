@@ -22,6 +22,7 @@ type ConsumerOptions struct {
 	Take       []int
 	MaxJobs    int
 	UntilEmpty bool
+	Force      bool // go on while everything is paused
 	MaxTime    time.Duration
 	MaxMemory  int64
 	// Second, when closed, hands back at once what still runs.
@@ -55,7 +56,7 @@ func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
 		Observer: w,
 		Store:    a.Store, Broker: w.broker, Registry: registry, Queues: o.Queues, Take: o.Take,
 		Priorities: a.Config.Priorities, DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs,
-		HintSize: a.Config.HintSize, Concurrency: a.Config.Concurrency, MaxJobs: o.MaxJobs, UntilEmpty: o.UntilEmpty,
+		HintSize: a.Config.HintSize, Concurrency: a.Config.Concurrency, MaxJobs: o.MaxJobs, UntilEmpty: o.UntilEmpty, Force: o.Force,
 		MaxTime: o.MaxTime, MaxMemory: o.MaxMemory, DrainTimeout: a.Config.DrainTimeout, Schedules: a.Config.Schedules,
 		Retention: a.Config.Retention, Version: a.opts.Version, Log: a.Log,
 	})

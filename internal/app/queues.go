@@ -25,13 +25,19 @@ func (a *App) Resume(ctx context.Context, queue string) (was bool, announced int
 	if a.Config.AMQPURL == "" { // consumers go by rows; they only need to look
 		return was, 0, a.Store.Wake(ctx, []jobstore.Band{{Queue: queue}})
 	}
+	announced, err = a.reannounce(ctx, queue)
+	return was, announced, err
+}
+
+// reannounce puts what may run in a queue into the outbox.
+func (a *App) reannounce(ctx context.Context, queue string) (announced int, err error) {
 	var at jobstore.Position
 	for more := true; more; {
 		var n int
 		if n, at, more, err = a.Store.Reannounce(ctx, queue, at, reannounceBatch); err != nil {
-			return was, announced, err
+			return announced, err
 		}
 		announced += n
 	}
-	return was, announced, nil
+	return announced, nil
 }

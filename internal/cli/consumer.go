@@ -33,6 +33,7 @@ type runFlags struct {
 	jobs       int
 	once       bool
 	untilEmpty bool
+	force      bool
 	maxTime    durationFlag
 	maxMemory  string
 	listen     string
@@ -61,6 +62,7 @@ still runs then is handed back. A second signal hands back at once.`,
 	fl.IntVarP(&f.jobs, "jobs", "j", 0, "exit after so many jobs (0 = no limit)")
 	fl.BoolVar(&f.once, "once", false, "run one job, or none when nothing is due, and exit")
 	fl.BoolVar(&f.untilEmpty, "stop-when-empty", false, "exit when nothing is due any more")
+	fl.BoolVar(&f.force, "force", false, "go on while everything is paused by 'warren pause --all'")
 	fl.Var(&f.maxTime, "max-time", "exit after this time")
 	fl.StringVar(&f.maxMemory, "max-memory", "", "exit when the process is larger, such as 512MiB")
 	fl.StringVar(&f.listen, "listen", "", "serve /livez, /readyz and /metrics there; a port alone is one of 127.0.0.1")
@@ -76,7 +78,7 @@ func (e *Env) run(cmd *cobra.Command, f *runFlags) error {
 		return err
 	}
 	o := app.ConsumerOptions{
-		Queues: f.queues, MaxJobs: f.jobs, UntilEmpty: f.untilEmpty || f.once, MaxTime: time.Duration(f.maxTime), Second: e.Second,
+		Queues: f.queues, MaxJobs: f.jobs, UntilEmpty: f.untilEmpty || f.once, Force: f.force, MaxTime: time.Duration(f.maxTime), Second: e.Second,
 	}
 	if f.jobs < 0 {
 		return usagef("--jobs %d is negative; 0 means no limit", f.jobs)

@@ -59,7 +59,7 @@ locked AS MATERIALIZED (
     SELECT j.id, j.serial_group, j.kind = ANY ($7::text[]) AS known
     FROM @schema@.jobs_live j
     WHERE j.id = w.id AND j.state || '' = 'READY' AND j.available_at <= now()
-      AND j.queue = ANY ($5::text[]) AND j.priority = ANY ($6::int[]) AND j.queue ` + notPaused + `
+      AND j.queue = ANY ($5::text[]) AND j.priority = ANY ($6::int[]) AND j.queue ` + notPaused + ` AND ` + jobNotPaused + `
       AND (j.serial_group IS NULL OR NOT EXISTS (` + claimBefore + `))
     LIMIT 1 FOR NO KEY UPDATE OF j SKIP LOCKED
   ) l
@@ -70,13 +70,13 @@ FROM (SELECT w.id FROM unnest($8::bigint[]) AS w(id) WHERE NOT EXISTS (SELECT FR
 CROSS JOIN LATERAL (
   SELECT j.id FROM @schema@.jobs_live j
   WHERE j.id = w.id AND j.state || '' = 'READY' AND j.available_at <= now()
-    AND j.queue = ANY ($5::text[]) AND j.priority = ANY ($6::int[]) AND j.queue ` + notPaused + `
+    AND j.queue = ANY ($5::text[]) AND j.priority = ANY ($6::int[]) AND j.queue ` + notPaused + ` AND ` + jobNotPaused + `
     AND (j.serial_group IS NULL OR NOT EXISTS (` + claimBefore + `))
   LIMIT 1
 ) b`
 
 const claimMe = `
-  SELECT id FROM @schema@.consumers WHERE id = $1::bigint AND expires_at > clock_timestamp() FOR KEY SHARE`
+  SELECT id, force FROM @schema@.consumers WHERE id = $1::bigint AND expires_at > clock_timestamp() FOR KEY SHARE`
 
 // claimBefore finds a member of j's group that must run before j.
 const claimBefore = `

@@ -47,7 +47,7 @@ candidates AS MATERIALIZED (
     FROM unnest($5::text[]) AS q(queue) CROSS JOIN unnest($6::int[]) AS p(priority) CROSS JOIN LATERAL (
       SELECT j.id, j.priority FROM @schema@.jobs_live j
       WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = q.queue AND j.priority BETWEEN p.priority AND p.priority
-        AND j.kind = ANY ($7::text[]) AND j.available_at <= now()
+        AND j.kind = ANY ($7::text[]) AND j.available_at <= now() AND ` + jobNotPaused + `
       ORDER BY j.priority, j.id LIMIT $9::int
     ) c
     WHERE q.queue ` + notPaused + `
@@ -55,7 +55,7 @@ candidates AS MATERIALIZED (
     SELECT h.id, h.priority
     FROM groups g CROSS JOIN LATERAL (` + headOfGroup + `) h
     WHERE g.serial_group IS NOT NULL AND h.state = 'READY' AND h.available_at <= now() AND h.kind = ANY ($7::text[])
-      AND h.queue = ANY ($5::text[]) AND h.priority = ANY ($6::int[]) AND h.queue ` + notPaused + `
+      AND h.queue = ANY ($5::text[]) AND h.priority = ANY ($6::int[]) AND h.queue ` + notPaused + ` AND ` + headNotPaused + `
       AND NOT EXISTS (SELECT FROM @schema@.job_groups r WHERE r.serial_group = g.serial_group OFFSET 0)
   ) c
   WHERE (SELECT count(*) FROM me) = 1

@@ -13,6 +13,63 @@ import (
 // many rows it looks at.
 const notPaused = `<> ALL (ARRAY(SELECT p.queue FROM @schema@.paused_queues p WHERE p.until > now()))`
 
+// jobNotPaused and headNotPaused say that no pause of a kind, of a group or of everything keeps a
+// claim from job j or from head h of group g. Whether there is any pause at all is read once.
+const (
+	jobNotPaused = noPauses + `
+        SELECT FROM @schema@.job_pauses p WHERE p.until > now() AND (p.of = 'kind' AND p.name = j.kind
+          OR p.of = 'group' AND p.name = j.serial_group OR p.of = 'all' AND NOT (SELECT force FROM me))))`
+	headNotPaused = noPauses + `
+        SELECT FROM @schema@.job_pauses p WHERE p.until > now() AND (p.of = 'kind' AND p.name = h.kind
+          OR p.of = 'group' AND p.name = g.serial_group OR p.of = 'all' AND NOT (SELECT force FROM me))))`
+	noPauses = `((SELECT NOT EXISTS (SELECT FROM @schema@.job_pauses p WHERE p.until > now())) OR NOT EXISTS (`
+)
+
+const pauseOfSQL = `-- warren: pause a kind, a group or everything
+INSERT INTO @schema@.job_pauses (of, name, until)
+VALUES ($1, $2, CASE WHEN $3::bigint > 0 THEN now() + make_interval(secs => $3::bigint / 1e6) ELSE 'infinity' END)
+ON CONFLICT (of, name) DO UPDATE SET until = excluded.until, paused_at = now()`
+
+// PauseOf implements jobstore.Pauser.
+func (s *Store) PauseOf(ctx context.Context, of jobstore.PauseOf, name string, d time.Duration) error {
+	if err := s.exec(ctx, pauseOfSQL, string(of), name, d.Microseconds()); err != nil {
+		return wrap("pause "+string(of)+" "+name, err)
+	}
+	return nil
+}
+
+const resumeOfSQL = `-- warren: resume a kind, a group or everything
+WITH gone AS (DELETE FROM @schema@.job_pauses WHERE of = $1 AND name = $2 RETURNING of)
+SELECT EXISTS (SELECT FROM gone)`
+
+// ResumeOf implements jobstore.Pauser.
+func (s *Store) ResumeOf(ctx context.Context, of jobstore.PauseOf, name string) (was bool, err error) {
+	err = s.do(ctx, resumeOfSQL, []any{string(of), name}, nil, func(r pgx.Rows) error { return r.Scan(&was) })
+	if err != nil {
+		return false, wrap("resume "+string(of)+" "+name, err)
+	}
+	return was, nil
+}
+
+const pausesSQL = `-- warren: pauses
+SELECT of, name, paused_at, nullif(until, 'infinity') FROM @schema@.job_pauses WHERE until > now()
+UNION ALL SELECT 'queue', queue, paused_at, nullif(until, 'infinity') FROM @schema@.paused_queues WHERE until > now()
+ORDER BY 1, 2`
+
+// Pauses implements jobstore.Pauser.
+func (s *Store) Pauses(ctx context.Context) ([]jobstore.Pause, error) {
+	got, err := gather(ctx, s, pausesSQL, scanPause)
+	if err != nil {
+		return nil, wrap("list pauses", err)
+	}
+	return got, nil
+}
+
+func scanPause(r pgx.Rows) (p jobstore.Pause, err error) {
+	err = r.Scan(&p.Of, &p.Name, &p.At, &p.Until)
+	return p, err
+}
+
 const pauseSQL = `-- warren: pause
 WITH paused AS (
   INSERT INTO @schema@.paused_queues (queue, until)

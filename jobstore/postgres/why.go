@@ -18,9 +18,13 @@ SELECT now(),
   (SELECT p.paused_at FROM @schema@.paused_queues p WHERE p.queue = $3 AND p.until > now()),
   (SELECT p.until FROM @schema@.paused_queues p WHERE p.queue = $3 AND p.until > now() AND p.until < 'infinity')`
 
+const explainPausesSQL = `-- warren: explain pauses
+SELECT of, name, paused_at, nullif(until, 'infinity') FROM @schema@.job_pauses
+WHERE until > now() AND (of = 'all' OR of = 'kind' AND name = $1 OR of = 'group' AND name = $2) ORDER BY of`
+
 // explainTakersSQL lists the consumers, with what they could do for one job.
 const explainTakersSQL = `-- warren: explain consumers
-SELECT c.id, c.host, c.pid, c.expires_at, c.expires_at > clock_timestamp(), c.restart,
+SELECT c.id, c.host, c.pid, c.expires_at, c.expires_at > clock_timestamp(), c.restart, c.force,
        $1::text = ANY (c.queues) AND $2::int = ANY (c.priorities), $3::text = ANY (c.kinds),
        ARRAY(SELECT q || '/' || array_to_string(c.priorities, ',') FROM unnest(c.queues) AS q)
 FROM @schema@.consumers c ORDER BY c.id`
@@ -46,7 +50,9 @@ FROM (
 const explainCrowdSQL = `-- warren: explain crowd
 WITH RECURSIVE job AS (SELECT id, queue, priority, kind FROM @schema@.jobs_live WHERE id = $1),
 crowds AS MATERIALIZED (
-  SELECT row_number() OVER () AS n, c.priorities, c.kinds, count(*) AS consumers,
+  SELECT row_number() OVER () AS n, c.priorities, count(*) AS consumers,
+         ARRAY(SELECT k FROM unnest(c.kinds) AS k
+               WHERE NOT EXISTS (SELECT FROM @schema@.job_pauses p WHERE p.of = 'kind' AND p.name = k AND p.until > now())) AS kinds,
          ARRAY(SELECT q FROM unnest(c.queues) AS q
                WHERE NOT EXISTS (SELECT FROM @schema@.paused_queues p WHERE p.queue = q AND p.until > now())) AS running,
          sum(greatest(c.slots - (SELECT count(*) FROM @schema@.jobs_live r WHERE r.holder = c.id), 0))::int AS free
@@ -135,6 +141,9 @@ func (s *Store) explainIn(ctx context.Context, q session, id jobstore.ID, f *job
 	if err != nil {
 		return err
 	}
+	if f.Pauses, err = gatherIn(ctx, q, s.sql[explainPausesSQL], scanPause, f.Job.Kind, f.Job.SerialGroup); err != nil {
+		return err
+	}
 	f.Takers, err = gatherIn(ctx, q, s.sql[explainTakersSQL], scanTaker, f.Job.Queue, clamp(f.Job.Priority), f.Job.Kind)
 	if err != nil || f.Job.State.Final() {
 		return err
@@ -175,7 +184,7 @@ func (s *Store) explainWaiting(ctx context.Context, q session, f *jobstore.Facts
 }
 
 func scanTaker(r pgx.Rows) (t jobstore.Taker, err error) {
-	err = r.Scan(&t.ID, &t.Host, &t.PID, &t.ExpiresAt, &t.Alive, &t.Restarting, &t.TakesBand, &t.KnowsKind, &t.Bands)
+	err = r.Scan(&t.ID, &t.Host, &t.PID, &t.ExpiresAt, &t.Alive, &t.Restarting, &t.Force, &t.TakesBand, &t.KnowsKind, &t.Bands)
 	return t, err
 }
 

@@ -3,7 +3,6 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"slices"
 
 	"github.com/warrenq/warren/jobstore"
 )
@@ -17,14 +16,14 @@ GROUP BY queue, priority ORDER BY queue, priority`
 func (s *Store) Backlog(ctx context.Context) ([]jobstore.Backlog, error) {
 	got, err := snapshot(ctx, s, func(ctx context.Context, q session) ([]jobstore.Backlog, error) {
 		now := s.now()
-		paused, err := pausedQueues(ctx, q, now)
+		pauses, err := pausesIn(ctx, q, now)
 		if err != nil {
 			return nil, err
 		}
 		return gather(ctx, q, backlogSQL, func(r row) (b jobstore.Backlog, err error) {
 			var oldest sql.NullString
 			err = r.Scan(&b.Queue, &b.Priority, &b.Due, &oldest)
-			b.Oldest, b.Paused = since(now, oldest), slices.Contains(paused, b.Queue)
+			b.Oldest, b.Paused = since(now, oldest), paused(pauses, jobstore.PauseOfQueue, b.Queue)
 			return b, err
 		}, stamp(now))
 	})

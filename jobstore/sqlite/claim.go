@@ -50,7 +50,7 @@ func (s *Store) claimIn(ctx context.Context, q session, by jobstore.Claimant, id
 	var mine []jobstore.Lease
 	for i := range found {
 		l := &found[i]
-		if !c.takes(l.Job.Queue, l.Job.Priority) {
+		if !c.takes(l.Job.Queue, l.Job.Priority) || c.held(&l.Job) {
 			continue
 		}
 		free, err := c.free(ctx, &l.Job)
@@ -88,11 +88,12 @@ type claim struct {
 	q      session
 	by     jobstore.Claimant
 	now    time.Time
-	paused []string
+	pauses []jobstore.Pause
+	force  bool // it does not mind that everything is paused
 }
 
 const aliveSQL = `-- warren: alive
-SELECT 1 FROM warren_consumers WHERE id = ?1 AND expires_at > ?2`
+SELECT force FROM warren_consumers WHERE id = ?1 AND expires_at > ?2`
 
 // claiming begins a claim. ErrHolderGone unless the claimant is registered.
 func (s *Store) claiming(ctx context.Context, q session, by jobstore.Claimant) (*claim, error) {
@@ -102,14 +103,23 @@ func (s *Store) claiming(ctx context.Context, q session, by jobstore.Claimant) (
 		err = fmt.Errorf("consumer %d: %w", by.Holder, jobstore.ErrHolderGone)
 	}
 	if err == nil {
-		c.paused, err = pausedQueues(ctx, q, c.now)
+		c.force = alive[0] != 0
+		c.pauses, err = pausesIn(ctx, q, c.now)
 	}
 	return c, err
 }
 
 func (c *claim) takes(queue string, priority int) bool {
-	return slices.Contains(c.by.Queues, queue) && slices.Contains(c.by.Priorities, priority) && !slices.Contains(c.paused, queue)
+	return slices.Contains(c.by.Queues, queue) && slices.Contains(c.by.Priorities, priority) && !paused(c.pauses, jobstore.PauseOfQueue, queue)
 }
+
+// held reports whether a pause of its kind, of its group or of everything keeps a job.
+func (c *claim) held(j *jobstore.Job) bool {
+	return len(c.pauses) > 0 && (paused(c.pauses, jobstore.PauseOfKind, j.Kind) || c.maintenance() ||
+		j.SerialGroup != "" && paused(c.pauses, jobstore.PauseOfGroup, j.SerialGroup))
+}
+
+func (c *claim) maintenance() bool { return !c.force && paused(c.pauses, jobstore.PauseOfAll, "") }
 
 // grant makes jobs PROCESSING. The caller has made sure that they may be: of a serial group there
 // is one at most, because the first of two that are READY blocks the second.

@@ -43,7 +43,12 @@ WHERE j.state = 'READY' AND j.available_at <= ?1 AND j.kind IN (SELECT value FRO
 
 // next takes at most n, the best priority first, and looks at no band beyond the one that fills n.
 func (c *claim) next(ctx context.Context, n int) ([]jobstore.Lease, error) {
-	now, kinds := stamp(c.now), list(c.by.Kinds)
+	if c.maintenance() {
+		return nil, nil
+	}
+	now, kinds := stamp(c.now), list(slices.DeleteFunc(slices.Clone(c.by.Kinds), func(kind string) bool {
+		return paused(c.pauses, jobstore.PauseOfKind, kind)
+	}))
 	heads, err := gather(ctx, c.q, claimHeadsSQL, scanLease, now, kinds)
 	if err != nil {
 		return nil, err
@@ -52,12 +57,12 @@ func (c *claim) next(ctx context.Context, n int) ([]jobstore.Lease, error) {
 	for _, priority := range sortedSet(c.by.Priorities) {
 		var found []jobstore.Lease
 		for _, h := range heads {
-			if h.Job.Priority == priority && c.takes(h.Job.Queue, priority) {
+			if h.Job.Priority == priority && c.takes(h.Job.Queue, priority) && !c.held(&h.Job) {
 				found = append(found, h)
 			}
 		}
 		for _, queue := range sortedSet(c.by.Queues) {
-			if slices.Contains(c.paused, queue) {
+			if paused(c.pauses, jobstore.PauseOfQueue, queue) {
 				continue
 			}
 			band, err := gather(ctx, c.q, claimBandSQL, scanLease, queue, priority, now, kinds, n-len(got))

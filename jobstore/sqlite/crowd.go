@@ -37,11 +37,11 @@ WHERE h.available_at <= ?1 AND (h.state = 'READY' OR ?2 AND h.state <> 'PROCESSI
 // and the claimable rows before it, which get those slots first. The last is about all of them
 // together.
 func (s *Store) explainCrowds(ctx context.Context, q session, f *jobstore.Facts, consumers []jobstore.ConsumerInfo) ([]jobstore.Crowd, error) {
-	paused, err := pausedQueues(ctx, q, f.Now)
+	pauses, err := pausesIn(ctx, q, f.Now)
 	if err != nil {
 		return nil, err
 	}
-	crowds := gatherCrowds(consumers, &f.Job, paused)
+	crowds := gatherCrowds(consumers, &f.Job, namesOf(pauses, jobstore.PauseOfQueue), namesOf(pauses, jobstore.PauseOfKind))
 	if len(crowds) == 0 {
 		return nil, nil
 	}
@@ -80,7 +80,7 @@ func (s *Store) explainCrowds(ctx context.Context, q session, f *jobstore.Facts,
 }
 
 // gatherCrowds puts the living consumers together that may take a job.
-func gatherCrowds(consumers []jobstore.ConsumerInfo, j *jobstore.Job, paused []string) []*crowd {
+func gatherCrowds(consumers []jobstore.ConsumerInfo, j *jobstore.Job, paused, pausedKinds []string) []*crowd {
 	var out []*crowd
 	by := map[string]*crowd{}
 	for _, info := range consumers {
@@ -90,7 +90,11 @@ func gatherCrowds(consumers []jobstore.ConsumerInfo, j *jobstore.Job, paused []s
 		}
 		key := fmt.Sprintf("%q %v %q", info.Queues, info.Priorities, info.Kinds)
 		if by[key] == nil {
-			by[key] = &crowd{ConsumerInfo: info, queues: slices.DeleteFunc(slices.Clone(info.Queues), func(q string) bool { return slices.Contains(paused, q) })}
+			without := func(list, gone []string) []string {
+				return slices.DeleteFunc(slices.Clone(list), func(s string) bool { return slices.Contains(gone, s) })
+			}
+			info.Kinds = without(info.Kinds, pausedKinds)
+			by[key] = &crowd{ConsumerInfo: info, queues: without(info.Queues, paused)}
 			out = append(out, by[key])
 		}
 		by[key].Consumers++

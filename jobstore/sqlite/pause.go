@@ -2,16 +2,77 @@ package sqlite
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/warrenq/warren/jobstore"
 )
 
 const pausedSQL = `-- warren: paused
-SELECT queue FROM warren_paused_queues WHERE until > ?1`
+SELECT 'queue', queue, paused_at, until FROM warren_paused_queues WHERE until > ?1
+UNION ALL SELECT of, name, paused_at, until FROM job_pauses WHERE until > ?1 ORDER BY 1, 2`
 
-func pausedQueues(ctx context.Context, q session, now time.Time) ([]string, error) {
-	return gather(ctx, q, pausedSQL, scanText, stamp(now))
+func pausesIn(ctx context.Context, q session, now time.Time) ([]jobstore.Pause, error) {
+	return gather(ctx, q, pausedSQL, func(r row) (p jobstore.Pause, err error) {
+		var at, until string
+		err = r.Scan(&p.Of, &p.Name, &at, &until)
+		if p.At = read(at); until < forever {
+			p.Until = new(read(until))
+		}
+		return p, err
+	}, stamp(now))
+}
+
+// namesOf are the names in a list of pauses that are about one thing.
+func namesOf(list []jobstore.Pause, of jobstore.PauseOf) (names []string) {
+	for _, p := range list {
+		if p.Of == of {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}
+
+// paused reports whether a list of pauses has one.
+func paused(list []jobstore.Pause, of jobstore.PauseOf, name string) bool {
+	return slices.ContainsFunc(list, func(p jobstore.Pause) bool { return p.Of == of && p.Name == name })
+}
+
+// Pauses implements jobstore.Pauser.
+func (s *Store) Pauses(ctx context.Context) ([]jobstore.Pause, error) {
+	got, err := reading(ctx, s, func(ctx context.Context, q session) ([]jobstore.Pause, error) { return pausesIn(ctx, q, s.now()) })
+	if err != nil {
+		return nil, s.wrap("list pauses", err)
+	}
+	return got, nil
+}
+
+const pauseOfSQL = `-- warren: pause a kind, a group or everything
+INSERT INTO job_pauses (of, name, until, paused_at) VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (of, name) DO UPDATE SET until = excluded.until, paused_at = excluded.paused_at`
+
+// PauseOf implements jobstore.Pauser.
+func (s *Store) PauseOf(ctx context.Context, of jobstore.PauseOf, name string, d time.Duration) error {
+	now, until := s.now(), forever
+	if d > 0 {
+		until = later(now, d)
+	}
+	if _, err := s.exec(ctx, pauseOfSQL, string(of), name, until, stamp(now)); err != nil {
+		return s.wrap("pause "+string(of)+" "+name, err)
+	}
+	return nil
+}
+
+const resumeOfSQL = `-- warren: resume a kind, a group or everything
+DELETE FROM job_pauses WHERE of = ?1 AND name = ?2`
+
+// ResumeOf implements jobstore.Pauser.
+func (s *Store) ResumeOf(ctx context.Context, of jobstore.PauseOf, name string) (bool, error) {
+	n, err := s.exec(ctx, resumeOfSQL, string(of), name)
+	if err != nil {
+		return false, s.wrap("resume "+string(of)+" "+name, err)
+	}
+	return n > 0, nil
 }
 
 const pauseSQL = `-- warren: pause

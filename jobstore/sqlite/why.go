@@ -53,6 +53,16 @@ func (s *Store) explainIn(ctx context.Context, q session, f *jobstore.Facts) err
 	if err != nil {
 		return err
 	}
+	pauses, err := pausesIn(ctx, q, f.Now)
+	if err != nil {
+		return err
+	}
+	for _, p := range pauses {
+		if p.Of == jobstore.PauseOfAll || p.Of == jobstore.PauseOfKind && p.Name == f.Job.Kind ||
+			p.Of == jobstore.PauseOfGroup && p.Name == f.Job.SerialGroup {
+			f.Pauses = append(f.Pauses, p)
+		}
+	}
 	consumers, err := s.consumersIn(ctx, q)
 	if err != nil {
 		return err
@@ -87,7 +97,7 @@ func (s *Store) explainIn(ctx context.Context, q session, f *jobstore.Facts) err
 // taker is a consumer with what it could do for one job.
 func taker(c *jobstore.ConsumerInfo, j *jobstore.Job) jobstore.Taker {
 	t := jobstore.Taker{
-		ID: c.ID, Host: c.Host, PID: c.PID, ExpiresAt: c.ExpiresAt, Alive: c.Alive, Restarting: c.Restarting,
+		ID: c.ID, Host: c.Host, PID: c.PID, ExpiresAt: c.ExpiresAt, Alive: c.Alive, Restarting: c.Restarting, Force: c.Force,
 		TakesBand: slices.Contains(c.Queues, j.Queue) && slices.Contains(c.Priorities, j.Priority),
 		KnowsKind: slices.Contains(c.Kinds, j.Kind), Bands: []string{},
 	}

@@ -45,6 +45,7 @@ func Run(t *testing.T, open Open) {
 		{"change", changeTests()},
 		{"housekeeper", housekeeperTests()},
 		{"queues", queuesTests()},
+		{"pause", pauseTests()},
 		{"gauges", gaugesTests()},
 		{"guard", guardTests()},
 		{"admin", adminTests()},
