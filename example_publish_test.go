@@ -185,3 +185,53 @@ func ExamplePublishOpts_unique() {
 	// READY REDUNDANT true
 	// [welcome-ada]
 }
+
+// A job that is unique by its product: while one waits, further publishes rely on it. Once it runs, one
+// more may wait, because it may have read the product before the change.
+func ExamplePublishOpts_uniqueBy() {
+	ctx := context.Background()
+	store := exampleStore()
+	defer store.Close()
+	client, err := warren.NewClient(warren.ClientConfig{Store: store})
+	if err != nil {
+		panic(err)
+	}
+	index := map[string]any{"product": 42, "by": "ada"}
+	opts := warren.PublishOpts{UniqueBy: []string{"product"}, UniqueFor: warren.UntilStart}
+	first, err := client.PublishRaw(ctx, "index", index, opts)
+	if err != nil {
+		panic(err)
+	}
+	index["by"] = "grace"
+	second, err := client.PublishRaw(ctx, "index", index, opts)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(second.State, second.Duplicate(), second.Existing == first.ID)
+	// Output: REDUNDANT true true
+}
+
+// However often the document is saved, it is indexed once it has been left alone for ten seconds, or at
+// the latest a minute after the first change.
+func ExamplePublishOpts_debounce() {
+	ctx := context.Background()
+	store := exampleStore()
+	defer store.Close()
+	client, err := warren.NewClient(warren.ClientConfig{Store: store})
+	if err != nil {
+		panic(err)
+	}
+	for version := range 3 {
+		p, err := client.PublishRaw(ctx, "index", map[string]int{"version": version}, warren.PublishOpts{
+			Identifier: "document 7", Debounce: 10 * time.Second, MaxWait: time.Minute,
+		})
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(p.State, p.Duplicate())
+	}
+	// Output:
+	// SCHEDULED false
+	// SCHEDULED true
+	// SCHEDULED true
+}

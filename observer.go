@@ -28,6 +28,10 @@ const (
 	// JobPublished: a job was written by this program. One that was published in a caller's
 	// transaction is gone again when that does not commit.
 	JobPublished EventKind = "job.published"
+	// JobDuplicate: a publish made no job that runs, because Existing has its unique key; Job is what was
+	// published, REDUNDANT, or Existing itself when that one took values over. A REDUNDANT one is told as
+	// JobPublished, too.
+	JobDuplicate EventKind = "job.duplicate"
 	// JobQuarantined: a job took down too many consumer processes. Of Job only the ID is set.
 	JobQuarantined EventKind = "job.quarantined"
 	// JobsCrashed: jobs of consumers that died were handed back, or quarantined.
@@ -54,11 +58,13 @@ type Event struct {
 	Took    time.Duration    // of SweepEnded
 	// Schedule is that of ScheduleMissed.
 	Schedule string
+	// Existing is, of JobDuplicate, the job that has the unique key.
+	Existing jobstore.ID
 }
 
 // Observer is told what happens. Observe is called on the path of every job, by many goroutines, and
 // must return at once. What an Event points to may be used again after Observe has returned, when
-// it is a JobPublished.
+// it is a JobPublished or a JobDuplicate.
 type Observer interface {
 	Observe(ctx context.Context, e Event)
 }
@@ -101,7 +107,12 @@ func (c *Client) observePublished(ctx context.Context, jobs []jobstore.NewJob, i
 	var job jobstore.Job
 	for i, in := range inserted {
 		job.ID, job.State, job.Queue, job.Priority, job.Kind = in.ID, in.State, jobs[i].Queue, jobs[i].Priority, jobs[i].Kind
-		c.cfg.Observer.Observe(ctx, Event{Kind: JobPublished, Job: &job})
+		if in.ID != in.Existing {
+			c.cfg.Observer.Observe(ctx, Event{Kind: JobPublished, Job: &job})
+		}
+		if in.Existing != 0 {
+			c.cfg.Observer.Observe(ctx, Event{Kind: JobDuplicate, Job: &job, Existing: in.Existing})
+		}
 	}
 }
 

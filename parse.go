@@ -13,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/warrenq/warren/jobstore"
 )
 
 // FieldError is an error about one field of a job. Its words are those of Err.
@@ -38,7 +36,9 @@ func inField(field string, err error) error {
 
 // ParseItem reads a job from a JSON object. Its keys are columns of the jobs table: kind (needed),
 // args, queue, priority, serial_group, identifier, mode, every, delay, available_at, coalesce,
-// max_attempts (0 = no limit), timeout, metadata, tags, and unique_for (a duration or forever).
+// max_attempts (0 = no limit), timeout, metadata, tags; and of PublishOpts unique_for (a duration,
+// until-start or forever), unique_by (a list of fields of args), replace (a list of args, priority, time,
+// all), debounce, max_wait and now.
 // Durations are texts for ParseDuration or numbers of seconds. Another key is an error, because
 // what it asks for would be lost.
 //
@@ -52,7 +52,9 @@ func ParseItem(text []byte) (Item, error) {
 		"kind": &item.Kind, "args": &args, "queue": &o.Queue, "priority": &o.Priority, "serial_group": &o.SerialGroup,
 		"identifier": &o.Identifier, "mode": &o.Mode, "every": (*jsonDuration)(&o.Every), "delay": (*jsonDuration)(&o.Delay),
 		"available_at": &o.At, "coalesce": &o.Coalesce, "max_attempts": &maxAttempts, "timeout": (*jsonDuration)(&o.Timeout),
-		"metadata": &metadata, "tags": &o.Tags, "unique_for": (*jsonUniqueFor)(&o.UniqueFor),
+		"metadata": &metadata, "tags": &o.Tags, "unique_for": (*jsonUniqueFor)(&o.UniqueFor), "unique_by": &o.UniqueBy,
+		"replace": (*jsonReplace)(&o.Replace), "debounce": (*jsonDuration)(&o.Debounce), "max_wait": (*jsonDuration)(&o.MaxWait),
+		"now": &o.Now,
 	})
 	if err == nil && item.Kind == "" {
 		err = inField("kind", errors.New(`"kind" is missing; it names the handler`))
@@ -195,13 +197,31 @@ func (d *jsonDuration) UnmarshalJSON(b []byte) error {
 	return err
 }
 
-// jsonUniqueFor is a duration or the word forever.
+// jsonReplace is a list of words.
+type jsonReplace Replace
+
+// UnmarshalJSON reads the list.
+func (r *jsonReplace) UnmarshalJSON(b []byte) error {
+	var words []string
+	if err := json.Unmarshal(b, &words); err != nil {
+		return errors.New(`want a list such as ["args", "time"], or ["all"]`)
+	}
+	bits, err := parseReplace(words)
+	*r = jsonReplace(bits)
+	return err
+}
+
+// jsonUniqueFor is a duration or one of two words.
 type jsonUniqueFor time.Duration
 
-// UnmarshalJSON reads either form.
+// UnmarshalJSON reads any of the forms.
 func (u *jsonUniqueFor) UnmarshalJSON(b []byte) error {
-	if string(b) == `"forever"` {
-		*u = jsonUniqueFor(jobstore.Forever)
+	switch string(b) {
+	case `"forever"`:
+		*u = jsonUniqueFor(Forever)
+		return nil
+	case `"until-start"`:
+		*u = jsonUniqueFor(UntilStart)
 		return nil
 	}
 	return (*jsonDuration)(u).UnmarshalJSON(b)

@@ -15,21 +15,26 @@ import (
 	"github.com/warrenq/warren/jobstore"
 )
 
-// Forever as PublishOpts.UniqueFor keeps a unique key taken after its job has ended.
-const Forever = jobstore.Forever
-
 // PublishOpts is what one job says about itself. The zero value takes the kind's defaults, then
 // the configured ones.
 type PublishOpts struct {
 	Queue       string
 	Priority    *int          // one of the configured priorities; lower runs first: new(20)
-	Delay       time.Duration // from the database's now()
+	Delay       time.Duration // from the database's now(); 0 = the kind's
 	At          time.Time     // an instant; not together with Delay
+	Now         bool          // at once, although the kind has a delay
 	SerialGroup string        // at most one job of a group runs at a time, in (priority, id) order
 	Coalesce    *int64        // needs SerialGroup: when it starts, waiting members with at least this threshold become REDUNDANT
 	Identifier  string        // a name to ask for later
 	Mode        jobstore.Mode // default jobstore.Normal
-	UniqueFor   time.Duration // with jobstore.Unique: 0 = until the job has ended
+	UniqueFor   time.Duration // with jobstore.Unique: 0 = until the job has ended; UntilStart; Forever; else a period
+	UniqueBy    []string      // fields of args that make the identifier, or AllArgs; implies jobstore.Unique. Default: the kind's
+	Replace     Replace       // with jobstore.Unique: a job with this key that waits takes this over; otherwise this one is REDUNDANT
+	// Debounce is a delay that begins anew with each publish of the same key: the job that waits takes
+	// over the args and the time of the last. It needs an Identifier or UniqueBy.
+	Debounce time.Duration
+	// MaxWait with Debounce is how long after the first publish the job is due at the latest; 0 = no limit.
+	MaxWait     time.Duration
 	Every       time.Duration // with jobstore.Recurring: from the end of one to the start of the next
 	MaxAttempts int           // 0 = the kind's; Unlimited = no limit
 	Timeout     time.Duration // 0 = the kind's
@@ -39,12 +44,12 @@ type PublishOpts struct {
 
 // Published is what became of a job.
 type Published struct {
-	ID    jobstore.ID
-	State jobstore.State // READY, SCHEDULED or REDUNDANT
+	ID    jobstore.ID    // the new job's, or Existing when that one was replaced
+	State jobstore.State // READY, SCHEDULED or REDUNDANT; when another was replaced, what that one is now
 	// Queue and Priority are those that the job got, defaults applied.
 	Queue    string
 	Priority int
-	// Existing is the job that holds the unique key when State is REDUNDANT.
+	// Existing is the job that has the unique key, 0 when that is this one. See Duplicate.
 	Existing jobstore.ID
 }
 
@@ -88,11 +93,18 @@ func (r *rules) newJob(kind string, args any, o PublishOpts) (jobstore.NewJob, e
 		return jobstore.NewJob{}, inField("args", fmt.Errorf("args of kind %s: %w", kind, err))
 	}
 	k := r.registry.opts(kind)
+	if err := o.unique(k, raw); err != nil {
+		return jobstore.NewJob{}, err
+	}
+	if err := o.delayed(k); err != nil {
+		return jobstore.NewJob{}, err
+	}
 	job := jobstore.NewJob{
 		Kind: kind, Args: raw,
 		Queue:       firstNonEmpty(o.Queue, k.Queue, r.defaultQueue),
 		SerialGroup: o.SerialGroup, GroupSkip: k.SkipOnRetry, Coalesce: o.Coalesce,
 		Identifier: o.Identifier, Mode: o.Mode, Every: o.Every, UniqueFor: o.UniqueFor,
+		Replace: o.Replace, MaxWait: o.MaxWait,
 		AvailableAt: o.At, Delay: o.Delay, Timeout: o.Timeout, Tags: o.Tags,
 		MaxAttempts: attempts(o.MaxAttempts, k.MaxAttempts),
 	}
@@ -111,6 +123,18 @@ func (r *rules) newJob(kind string, args any, o PublishOpts) (jobstore.NewJob, e
 		}
 	}
 	return job, checkJob(&job)
+}
+
+// delayed takes the kind's delay, unless the job says when it is to run.
+func (o *PublishOpts) delayed(k KindOpts) error {
+	switch {
+	case o.Now && (o.Delay != 0 || !o.At.IsZero() || o.Debounce != 0):
+		return inField("now", errors.New("both now and a later time are given; use one"))
+	case o.Now || o.Delay != 0 || !o.At.IsZero():
+		return nil
+	}
+	o.Delay = k.Delay
+	return nil
 }
 
 func (r *rules) priority(asked *int, k KindOpts) (int, error) {
@@ -157,9 +181,7 @@ func checkJob(j *jobstore.NewJob) error {
 	if j.Every != 0 && j.Mode != jobstore.Recurring {
 		bad("every", "every %s needs mode recurring", j.Every)
 	}
-	if j.UniqueFor != 0 && j.Mode != jobstore.Unique {
-		bad("unique_for", "unique-for needs mode unique")
-	}
+	checkUnique(j, bad)
 	if j.Coalesce != nil && j.SerialGroup == "" {
 		bad("coalesce", "coalesce %d needs a serial group: it absorbs jobs of its group", *j.Coalesce)
 	}

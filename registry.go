@@ -50,6 +50,11 @@ type KindOpts struct {
 	HasPriority bool          // Priority counts although it is 0
 	MaxAttempts int           // default 25; Unlimited = no limit
 	Timeout     time.Duration // of one attempt; 0 = none
+	Delay       time.Duration // of jobs that name no time; PublishOpts.Now goes past it
+	// UniqueBy makes every job that names no Mode unique: by its Identifier, or else by these fields of
+	// its args (AllArgs = all of them). UniqueFor is for how long, as in PublishOpts.
+	UniqueBy  []string
+	UniqueFor time.Duration
 	// Backoff is the delay after the given failed attempt, counted from 1. Default: 1, 2, 4, 8,
 	// 16, 16, … minutes, each ±10 %.
 	Backoff func(attempt int) time.Duration
@@ -59,6 +64,19 @@ type KindOpts struct {
 	Middleware []Middleware
 	// Guards say when a job of this kind may begin; see there. They are asked before the middleware.
 	Guards Guards
+}
+
+// check finds what could never be right. What depends on the configuration is found when a Client is made.
+func (o *KindOpts) check() error {
+	switch {
+	case o.Delay < 0:
+		return fmt.Errorf("delay %s is negative", o.Delay)
+	case o.UniqueFor < 0 && o.UniqueFor != Forever && o.UniqueFor != UntilStart:
+		return fmt.Errorf("unique-for %s is negative", o.UniqueFor)
+	case o.UniqueFor != 0 && len(o.UniqueBy) == 0:
+		return fmt.Errorf("unique-for %s needs unique-by: it says what must not exist twice", o.UniqueFor)
+	}
+	return nil
 }
 
 // Unlimited as MaxAttempts retries for ever.
@@ -126,7 +144,7 @@ func (r *Registry) Raw(kind string, h RawHandler, opts ...KindOpts) {
 	if len(opts) > 0 {
 		o = opts[0]
 	}
-	if err := o.Guards.Validate(); err != nil {
+	if err := errors.Join(o.check(), o.Guards.Validate()); err != nil {
 		r.err = errors.Join(r.err, fmt.Errorf("kind %s: %w", kind, err))
 	}
 	r.kinds[kind] = registered{handle: h, opts: o}

@@ -39,6 +39,26 @@ type Ref struct {
 // Forever as a NewJob.UniqueFor keeps the unique key taken after the job has ended, without end.
 const Forever time.Duration = -1
 
+// UntilStart as a NewJob.UniqueFor keeps the unique key until the job is claimed for the first time: while
+// it runs another may wait.
+const UntilStart time.Duration = -2
+
+// Replace says what a job that has a unique key and may still start takes over from a new one with that
+// key, which then gets no row of its own.
+type Replace uint8
+
+// What can be replaced; bits, to be combined.
+const (
+	// ReplaceArgs replaces args, metadata and tags.
+	ReplaceArgs Replace = 1 << iota
+	// ReplacePriority replaces queue and priority.
+	ReplacePriority
+	// ReplaceTime replaces the time at which the job is due.
+	ReplaceTime
+	// ReplaceAll replaces everything that can be.
+	ReplaceAll = ReplaceArgs | ReplacePriority | ReplaceTime
+)
+
 // NewJob is a job to insert. Queue, Priority, Kind, Mode and MaxAttempts are final here: the
 // client has applied every default.
 type NewJob struct {
@@ -53,7 +73,9 @@ type NewJob struct {
 	Identifier  string // "" = none
 	Mode        Mode
 	Every       time.Duration // Recurring only
-	UniqueFor   time.Duration // Unique only; 0 = while not final; Forever; else a period from insert
+	UniqueFor   time.Duration // Unique only; 0 = while not final; UntilStart; Forever; else a period from insert
+	Replace     Replace       // Unique only; 0 = this job becomes Redundant while another has its key
+	MaxWait     time.Duration // with ReplaceTime: never due later than so long after the first was published; 0 = no limit
 
 	AvailableAt time.Time     // an instant the user named; zero = use Delay
 	Delay       time.Duration // from the database's now(); 0 = at once
@@ -68,11 +90,17 @@ type NewJob struct {
 	Outbox bool
 }
 
+// Settled reports whether a job's key takes more than looking whether it is free: its holder may have to
+// give it up, or to change.
+func (j *NewJob) Settled() bool { return j.Replace != 0 || j.UniqueFor == UntilStart }
+
 // Inserted is what became of a NewJob, in the order of insertion.
 type Inserted struct {
 	Ref
-	State State // Ready, Scheduled or Redundant
-	// Existing is the job that holds the unique key when State is Redundant.
+	// State is Ready, Scheduled or Redundant; when a job was replaced, what that one is now.
+	State State
+	// Existing is the job that holds the unique key, when the new one does not. It is ID itself when the
+	// new one has replaced what that job had, instead of becoming Redundant.
 	Existing ID
 }
 

@@ -108,14 +108,6 @@ func (e *Env) answer(ask func(ctx context.Context, f format, a *app.App) error) 
 	}
 }
 
-func parseDuration(s string) (time.Duration, error) {
-	d, err := config.ParseDuration(s)
-	if err != nil {
-		return 0, usage(err)
-	}
-	return d, nil
-}
-
 func parseTime(s string) (time.Time, error) {
 	at, err := time.Parse(time.RFC3339, s)
 	if err != nil {

@@ -37,11 +37,12 @@ DATABASE_URL names the database, AMQP_URL the broker (unset or "none" = no broke
 const announceWait = 2 * time.Second
 
 type publishFlags struct {
-	args, argsFile, queue, group, identifier, mode, at, metadata, uniqueFor string
-	priority, maxAttempts                                                   int
-	coalesce                                                                int64
-	every, delay, timeout                                                   durationFlag
-	tags                                                                    []string
+	args, argsFile, queue, group, identifier, mode, at, metadata, uniqueFor, replace string
+	priority, maxAttempts                                                            int
+	coalesce                                                                         int64
+	every, delay, timeout, debounce, maxWait                                         durationFlag
+	now                                                                              bool
+	tags, uniqueBy                                                                   []string
 }
 
 func publishCmd(env *Env) *cobra.Command {
@@ -61,19 +62,24 @@ func publishCmd(env *Env) *cobra.Command {
 	fl.IntVar(&f.priority, "priority", 0, "one of the configured priorities; lower runs first (default: the kind's, else the first)")
 	fl.StringVar(&f.group, "serial-group", "", "at most one job of a group runs at a time, in (priority, id) order")
 	fl.StringVar(&f.identifier, "identifier", "", "a name to ask for later")
-	fl.StringVar(&f.mode, "mode", "normal", "normal, unique or recurring")
+	fl.StringVar(&f.mode, "mode", "", "normal, unique or recurring (default: normal, or what the kind says)")
 	fl.Var(&f.every, "every", "with --mode recurring: time from the end of one job to the start of the next")
-	fl.Var(&f.delay, "delay", "start this long from now")
+	fl.Var(&f.delay, "delay", "start this long from now (default: the kind's)")
+	fl.BoolVar(&f.now, "now", false, "start at once, although the kind has a delay")
 	fl.StringVar(&f.at, "at", "", "start at this time, as RFC 3339: 2026-11-21T20:00:00Z")
 	fl.Int64Var(&f.coalesce, "coalesce", 0, "when the job starts, waiting members of its group with at least this threshold become REDUNDANT")
 	fl.IntVar(&f.maxAttempts, "max-attempts", 25, "attempts before the job fails for good; 0 = no limit (default: the kind's)")
 	fl.Var(&f.timeout, "timeout", "how long one attempt may take (default: the kind's)")
 	fl.StringVar(&f.metadata, "metadata", "", "a JSON object kept with the row")
 	fl.StringArrayVar(&f.tags, "tag", nil, "a tag; may be repeated")
-	fl.StringVar(&f.uniqueFor, "unique-for", "", "with --mode unique: keep the key for a duration, or forever (default: until the job has ended)")
+	fl.StringVar(&f.uniqueFor, "unique-for", "", "with --mode unique: keep the key for a duration, until-start, or forever (default: until the job has ended)")
+	fl.StringSliceVar(&f.uniqueBy, "unique-by", nil, "fields of the args that make the identifier of a unique job; * = all of them")
+	fl.StringVar(&f.replace, "replace", "", "with --mode unique: what a waiting job with this key takes over: args, priority, time, or all")
+	fl.Var(&f.debounce, "debounce", "a delay that begins anew with each publish of the same key, for one job")
+	fl.Var(&f.maxWait, "max-wait", "with --debounce: start this long after the first publish at the latest")
 	addOutputFlag(cmd)
 	cmd.MarkFlagsMutuallyExclusive("args", "args-file")
-	cmd.MarkFlagsMutuallyExclusive("delay", "at")
+	cmd.MarkFlagsMutuallyExclusive("delay", "at", "now")
 	return cmd
 }
 
@@ -123,6 +129,10 @@ func (e *Env) publishOpts(cmd *cobra.Command, f *publishFlags) (json.RawMessage,
 	o := warren.PublishOpts{
 		Queue: f.queue, SerialGroup: f.group, Identifier: f.identifier, Mode: jobstore.Mode(f.mode),
 		Every: time.Duration(f.every), Delay: time.Duration(f.delay), Timeout: time.Duration(f.timeout), Tags: f.tags,
+		Now: f.now, UniqueBy: f.uniqueBy, Debounce: time.Duration(f.debounce), MaxWait: time.Duration(f.maxWait),
+	}
+	if err := f.keyOpts(&o); err != nil {
+		return nil, o, err
 	}
 	typed := cmd.Flags().Changed
 	if typed("priority") {
@@ -144,17 +154,6 @@ func (e *Env) publishOpts(cmd *cobra.Command, f *publishFlags) (json.RawMessage,
 		}
 		o.At = at
 	}
-	switch f.uniqueFor {
-	case "":
-	case "forever":
-		o.UniqueFor = warren.Forever
-	default:
-		d, err := parseDuration(f.uniqueFor)
-		if err != nil {
-			return nil, o, err
-		}
-		o.UniqueFor = d
-	}
 	if f.metadata != "" {
 		if !json.Valid([]byte(f.metadata)) {
 			return nil, o, usagef("metadata is not valid JSON: %.80s", f.metadata)
@@ -163,6 +162,21 @@ func (e *Env) publishOpts(cmd *cobra.Command, f *publishFlags) (json.RawMessage,
 	}
 	args, err := e.readArgs(f)
 	return args, o, err
+}
+
+// keyOpts reads what is said about the key of a unique job.
+func (f *publishFlags) keyOpts(o *warren.PublishOpts) (err error) {
+	if f.uniqueFor != "" {
+		if o.UniqueFor, err = warren.ParseUniqueFor(f.uniqueFor); err != nil {
+			return usage(err)
+		}
+	}
+	if f.replace != "" {
+		if o.Replace, err = warren.ParseReplace(f.replace); err != nil {
+			return usage(err)
+		}
+	}
+	return nil
 }
 
 // unlimited translates "0 = no limit" of the command line.
@@ -200,7 +214,8 @@ func importCmd(env *Env) *cobra.Command {
 
 Each line is an object whose keys are columns of the jobs table: kind (needed), args,
 queue, priority, serial_group, identifier, mode, every, delay, available_at, coalesce,
-max_attempts, timeout, metadata, tags. Jobs are written in batches; of a batch with a bad
+max_attempts, timeout, metadata, tags, unique_for, unique_by, replace, debounce, max_wait,
+now. Jobs are written in batches; of a batch with a bad
 line nothing is written, and the error names the line.`,
 		Example: `  producer import jobs.jsonl
   generate-jobs | producer import - --bulk-size 500`,

@@ -15,6 +15,7 @@ import (
 	"github.com/warrenq/warren/handlers/command"
 	"github.com/warrenq/warren/handlers/probe"
 	"github.com/warrenq/warren/handlers/webhook"
+	"github.com/warrenq/warren/jobstore"
 )
 
 // Kind is how the stock consumer handles the jobs of one kind, complete with its defaults.
@@ -37,6 +38,11 @@ type Kind struct {
 	// Backoff are the delays after the first, second, … failed attempt; the last one repeats. Nil:
 	// Warren's own curve.
 	Backoff []time.Duration
+	// Delay of jobs that name no time. Default: none.
+	Delay time.Duration
+	// UniqueBy makes jobs that name no mode unique by these fields of their args, UniqueFor for how long.
+	UniqueBy  []string
+	UniqueFor time.Duration
 	// GroupSkip lets the serial group pass a job that backs off (group_on_retry: skip).
 	GroupSkip bool
 	// Guards are rate_limit, max_running and breaker.
@@ -85,6 +91,9 @@ func (l *loader) kind(name string, n *yaml.Node, o origin) {
 		"max_attempts": text(func(s string) (err error) { k.MaxAttempts, err = parseInt(s, 0, 1_000_000); return err }),
 		"timeout":      text(func(s string) (err error) { timeout, err = ParseDuration(s); return err }),
 		"priority":     text(func(s string) (err error) { k.Priority, err = l.priority(s); return err }),
+		"delay":        text(func(s string) (err error) { k.Delay, err = ParseDuration(s); return err }),
+		"unique_by":    func(n *yaml.Node) (err error) { k.UniqueBy, err = uniqueBy(n); return err },
+		"unique_for":   text(func(s string) (err error) { k.UniqueFor, err = uniqueFor(s); return err }),
 		"backoff":      func(n *yaml.Node) (err error) { k.Backoff, err = backoff(n); return err },
 		"group_on_retry": text(func(s string) error {
 			v, err := oneOf(s, "block", "skip")
@@ -102,6 +111,9 @@ func (l *loader) kind(name string, n *yaml.Node, o origin) {
 		k.Timeout = timeout
 	case k.Webhook != nil:
 		k.Timeout = webhookTimeout
+	}
+	if set["unique_for"] != nil && len(k.UniqueBy) == 0 {
+		l.complain("%s: %s.unique_for needs unique_by, the fields of the args that must not exist twice", o.at(set["unique_for"]), path)
 	}
 	l.cfg.Kinds[name] = k
 	l.listKind(path, k, set, o)
@@ -128,6 +140,9 @@ func (l *loader) listKind(path string, k Kind, set map[string]*yaml.Node, o orig
 		{"max_attempts", strconv.Itoa(k.MaxAttempts)},
 		{"timeout", FormatDuration(k.Timeout)},
 		{"backoff", listDurations(k.Backoff)},
+		{"delay", positive(k.Delay)},
+		{"unique_by", listFields(k.UniqueBy)},
+		{"unique_for", formatUniqueFor(k.UniqueFor)},
 		{"group_on_retry", group},
 	}, k.Guards.list()...) {
 		switch n := set[row[0]]; {
@@ -137,6 +152,56 @@ func (l *loader) listKind(path string, k Kind, set map[string]*yaml.Node, o orig
 			l.list(path+"."+row[0], row[1], "default")
 		}
 	}
+}
+
+// positive is a duration, nothing when there is none.
+func positive(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return FormatDuration(d)
+}
+
+func listFields(fields []string) string {
+	if len(fields) == 0 {
+		return ""
+	}
+	return "[" + strings.Join(fields, ", ") + "]"
+}
+
+func uniqueBy(n *yaml.Node) ([]string, error) {
+	list, err := listOf(n)
+	if err != nil || len(list) == 0 || slices.Contains(list, "") {
+		return nil, errors.New("want the fields of the args that must not exist twice, such as [product_id], or [\"*\"] for all of them")
+	}
+	return list, nil
+}
+
+// untilStart is how the configuration writes the period that ends when a job starts.
+const untilStart = "until-start"
+
+func uniqueFor(s string) (time.Duration, error) {
+	switch s {
+	case forever:
+		return jobstore.Forever, nil
+	case untilStart:
+		return jobstore.UntilStart, nil
+	}
+	d, err := ParseDuration(s)
+	if err != nil {
+		return 0, fmt.Errorf("%w, or %s, or %s", err, untilStart, forever)
+	}
+	return d, nil
+}
+
+func formatUniqueFor(d time.Duration) string {
+	if d == jobstore.Forever {
+		return forever
+	}
+	if d == jobstore.UntilStart {
+		return untilStart
+	}
+	return positive(d)
 }
 
 func listDurations(list []time.Duration) string {

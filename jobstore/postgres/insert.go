@@ -69,6 +69,9 @@ func (s *Store) insertIn(ctx context.Context, q session, jobs []jobstore.NewJob)
 		text, args = insertSQL, insertArgs
 	}
 	if slices.ContainsFunc(jobs, keyed) {
+		if slices.ContainsFunc(jobs, settled) {
+			return s.settleIn(ctx, q, jobs)
+		}
 		text = insertKeyedSQL
 	}
 	out, err := gatherIn(ctx, q, s.sql[text], scanInserted, args(jobs)...)
@@ -188,7 +191,7 @@ func insertArgs(jobs []jobstore.NewJob) []any {
 	priority, maxAttempts := make([]int32, n), make([]int32, n)
 	group, identifier, metadata, tags := make([]*string, n), make([]*string, n), make([]*string, n), make([]*string, n)
 	skip, outbox := make([]bool, n), make([]bool, n)
-	coalesces, every, uniqueFor, timeout := make([]*int64, n), make([]*int64, n), make([]*int64, n), make([]*int64, n)
+	coalesces, every, periods, timeout := make([]*int64, n), make([]*int64, n), make([]*int64, n), make([]*int64, n)
 	delay, at := make([]int64, n), make([]*time.Time, n)
 	for i := range jobs {
 		j := &jobs[i]
@@ -200,11 +203,7 @@ func insertArgs(jobs []jobstore.NewJob) []any {
 		group[i], identifier[i] = optional(j.SerialGroup), optional(j.Identifier)
 		metadata[i], tags[i] = optional(string(j.Metadata)), tagsJSON(j.Tags)
 		skip[i], outbox[i], coalesces[i] = j.GroupSkip, j.Outbox, j.Coalesce
-		every[i], uniqueFor[i], timeout[i] = micros(j.Every), micros(j.UniqueFor), micros(j.Timeout)
-		if j.UniqueFor == jobstore.Forever {
-			forever := int64(-1)
-			uniqueFor[i] = &forever
-		}
+		every[i], periods[i], timeout[i] = micros(j.Every), uniqueFor(j.UniqueFor), micros(j.Timeout)
 		delay[i] = max(0, j.Delay.Microseconds())
 		if !j.AvailableAt.IsZero() {
 			at[i] = &j.AvailableAt
@@ -212,7 +211,7 @@ func insertArgs(jobs []jobstore.NewJob) []any {
 	}
 	return []any{
 		kind, args, queue, priority, group, skip, coalesces, identifier, mode,
-		every, uniqueFor, at, delay, maxAttempts, timeout, metadata, tags, outbox,
+		every, periods, at, delay, maxAttempts, timeout, metadata, tags, outbox,
 	}
 }
 

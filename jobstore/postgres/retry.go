@@ -27,7 +27,7 @@ WITH keyed AS MATERIALIZED (
 keys AS (
   INSERT INTO @schema@.job_keys AS k (kind, identifier, job_id, until)
   SELECT DISTINCT ON (kind, identifier) kind, identifier, id,
-         CASE WHEN unique_for < interval '0' THEN 'infinity' ELSE now() + unique_for END
+         CASE WHEN unique_for < interval '0' THEN 'infinity' ELSE now() + nullif(unique_for, interval '0') END
   FROM keyed ORDER BY kind, identifier, id
   ON CONFLICT (kind, identifier) DO UPDATE SET
     job_id = CASE WHEN k.until <= now() THEN excluded.job_id ELSE k.job_id END,

@@ -47,6 +47,16 @@ func (s *Store) insertIn(ctx context.Context, q session, jobs []jobstore.NewJob)
 	now := s.now()
 	for i := range jobs {
 		j := &jobs[i]
+		if j.Settled() {
+			in, replaced, err := s.settle(ctx, q, j, now)
+			if err != nil {
+				return nil, err
+			}
+			if replaced {
+				out[i] = in
+				continue
+			}
+		}
 		args, state, err := insertArgs(j, now)
 		if err != nil {
 			return nil, err
@@ -106,8 +116,11 @@ func insertArgs(j *jobstore.NewJob, now time.Time) (args []any, state jobstore.S
 		mode = string(jobstore.Normal)
 	}
 	uniqueFor := millis(j.UniqueFor)
-	if j.UniqueFor < 0 {
+	if j.UniqueFor == jobstore.Forever {
 		uniqueFor = new(int64(-1))
+	}
+	if j.UniqueFor == jobstore.UntilStart {
+		uniqueFor = new(int64(0))
 	}
 	return []any{
 		string(state), created, due, announce, j.Kind, input, j.Queue, j.Priority, optional(j.SerialGroup), j.GroupSkip, j.Coalesce,

@@ -36,6 +36,7 @@ func Run(t *testing.T, open Open) {
 		{"record", recordTests()},
 		{"group", groupTests()},
 		{"key", keyTests()},
+		{"settle", settleTests()},
 		{"hold", holdTests()},
 		{"sweep", sweepTests()},
 		{"schedule", scheduleTests()},
