@@ -50,6 +50,9 @@ func TestStatementsOfAJobAndOfNoJob(t *testing.T) {
 	w := newWorld(t, db.CreateDatabase(t), testenv.RabbitMQ(t))
 	w.sql(t, "CREATE EXTENSION pg_stat_statements")
 	w.must(t, "warren", "migrate", "up")
+	for i := range 20 { // which cost nothing while none is due
+		w.must(t, "warren", "schedules", "add", fmt.Sprint("yearly-", i), "--cron", "@yearly", "--kind", "probe")
+	}
 	leader := w.as(t, "leads")
 	idle := w.as(t, "idles")
 	sender := w.as(t, "sends")
@@ -97,7 +100,7 @@ func TestStatementsOfAJobAndOfNoJob(t *testing.T) {
 	if rows != "0" {
 		t.Errorf("%s rows were written to mark hints on the happy path", rows)
 	}
-	if n := w.count(t, "attempts <> 1"); n != "0" {
+	if n := w.count(t, "attempts <> 1 AND state <> 'SCHEDULED'"); n != "0" {
 		t.Errorf("%s jobs had more than one attempt", n)
 	}
 }
