@@ -67,6 +67,13 @@ type ConsumerConfig struct {
 	// DrainTimeout is how long running handlers may take after the consumer was asked to stop.
 	// Default 25 s.
 	DrainTimeout time.Duration
+	// Grace is how long a handler may take to return after its context has ended: at its timeout, say. Then its
+	// goroutine is left behind, its job goes on as its failure says, with the goroutine's stack in its error,
+	// and its slot takes the next job. Default 5 s.
+	Grace time.Duration
+	// MaxStuck ends the consumer when so many handlers were left behind, because only the end of a process ends
+	// a goroutine; 0 = never. A supervisor starts it again.
+	MaxStuck int
 	// Heartbeat is how this process keeps its lease. Default: TTL 20 s, renewed every 5 s. After
 	// the TTL without renewal its jobs run elsewhere.
 	Heartbeat Heartbeat
@@ -131,6 +138,12 @@ func (c *ConsumerConfig) validate(configured []int) error {
 	var errs []error
 	if c.Registry == nil || len(c.Registry.kinds) == 0 {
 		errs = append(errs, errors.New("no kind is registered; this consumer would have nothing to run"))
+	}
+	if c.Grace < 0 {
+		errs = append(errs, fmt.Errorf("grace %s is negative; leave it out for 5 s", c.Grace))
+	}
+	if c.MaxStuck < 0 {
+		errs = append(errs, fmt.Errorf("max stuck %d is negative; leave it out for never", c.MaxStuck))
 	}
 	if c.Concurrency < 0 {
 		errs = append(errs, fmt.Errorf("concurrency %d is negative", c.Concurrency))

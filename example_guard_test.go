@@ -80,3 +80,26 @@ func ExampleBreaker() {
 	// 2: TEMPORARILY_FAILED, attempts 1; the bank is down
 	// 3: WAITING, attempts 0; breaker bank is open
 }
+
+// seat is booked by jobs; when one has failed for good the seat is free again.
+type seat struct{}
+
+func (seat) Handle(_ context.Context, job *warren.Job[Welcome]) error {
+	return warren.Permanent(errors.New(job.Args.Name + " is no passenger"))
+}
+
+func (seat) OnFailed(_ context.Context, job *warren.Job[Welcome], err error) {
+	fmt.Printf("the seat of %s is free again: %v\n", job.Args.Name, err)
+}
+
+// A handler that also has OnFailed is told when its job has failed for good.
+func ExampleFailedHandler() {
+	var registry warren.Registry
+	warren.Register(&registry, seat{}, warren.KindOpts{
+		RetryFor: 2 * time.Hour, MaxErrors: 10, Backoff: warren.BackoffJitter(0.2, warren.BackoffExponential(time.Second, time.Minute)),
+	})
+	exampleStates(&registry, warren.Item{Args: Welcome{Name: "Ada"}, Opts: warren.PublishOpts{Identifier: "1"}})
+	// Output:
+	// the seat of Ada is free again: permanent: Ada is no passenger
+	// 1: PERMANENTLY_FAILED, attempts 1; Ada is no passenger
+}

@@ -21,6 +21,9 @@ const (
 	JobEnded EventKind = "job.ended"
 	// LeaseLost: an attempt ended without an outcome, because its lease did.
 	LeaseLost EventKind = "lease.lost"
+	// JobStuck: a handler did not return after its context had ended, and its goroutine was left behind. Err,
+	// and the error in the row, say where it was.
+	JobStuck EventKind = "job.stuck"
 	// OutcomeFenced: outcomes changed nothing, because the lease was no longer theirs.
 	OutcomeFenced EventKind = "outcome.fenced"
 	// KindUnknown: jobs were offered that this consumer has no handler for.
@@ -76,6 +79,10 @@ type Observer interface {
 // replace an attempt's error, and with it its class; returning nil makes the attempt a success.
 // After sees how the attempt ended. None is called once the lease is lost.
 type Hooks = worker.Hooks
+
+func (c *Consumer) stuck(job *jobstore.Job, err *worker.StuckError) {
+	c.observe(Event{Kind: JobStuck, Job: job, Err: err})
+}
 
 func (c *Consumer) started(job *jobstore.Job) { c.observe(Event{Kind: JobStarted, Job: job}) }
 

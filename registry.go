@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -37,6 +38,12 @@ type Handler[A Args] interface {
 	Handle(ctx context.Context, job *Job[A]) error
 }
 
+// FailedHandler is a Handler that wants to know when an attempt has ended its job as PERMANENTLY_FAILED: see
+// KindOpts.OnFailed, which is called after it. Args that do not decode are zero there.
+type FailedHandler[A Args] interface {
+	OnFailed(ctx context.Context, job *Job[A], err error)
+}
+
 // HandlerFunc is a function as a Handler.
 type HandlerFunc[A Args] func(ctx context.Context, job *Job[A]) error
 
@@ -58,6 +65,18 @@ type KindOpts struct {
 	// Backoff is the delay after the given failed attempt, counted from 1. Default: 1, 2, 4, 8,
 	// 16, 16, … minutes, each ±10 %.
 	Backoff func(attempt int) time.Duration
+	// MaxErrors ends the job as PERMANENTLY_FAILED after so many failed attempts, apart from MaxAttempts, which
+	// also counts those during which a process died. Waiting counts for neither. 0 = MaxAttempts alone.
+	MaxErrors int
+	// RetryFor ends the job as PERMANENTLY_FAILED when its next attempt would begin later than this after
+	// its first failure; 0 = no limit. Without a MaxAttempts only the time counts.
+	RetryFor time.Duration
+	// RetryUntil is like RetryFor, with a time for each job; the zero time is no limit.
+	RetryUntil func(job *jobstore.Job) time.Time
+	// OnFailed is called when an attempt ends its job as PERMANENTLY_FAILED, with the error that did
+	// it: to give something back, or to tell somebody. It runs before that is recorded, so that a
+	// process that dies meanwhile calls it again. Operators' orders and quarantine do not call it.
+	OnFailed func(ctx context.Context, job *jobstore.Job, err error)
 	// SkipOnRetry lets a serial group pass this kind's jobs while they back off, wait or are not yet due.
 	SkipOnRetry bool
 	// Middleware wraps this kind's handler, the first outermost, inside of the registry's.
@@ -75,6 +94,12 @@ func (o *KindOpts) check() error {
 		return fmt.Errorf("unique-for %s is negative", o.UniqueFor)
 	case o.UniqueFor != 0 && len(o.UniqueBy) == 0:
 		return fmt.Errorf("unique-for %s needs unique-by: it says what must not exist twice", o.UniqueFor)
+	case o.Timeout < 0:
+		return fmt.Errorf("timeout %s is negative; leave it out for none", o.Timeout)
+	case o.MaxErrors < 0:
+		return fmt.Errorf("max errors %d is negative; leave it out for no limit", o.MaxErrors)
+	case o.RetryFor < 0:
+		return fmt.Errorf("retry for %s is negative; leave it out for no limit", o.RetryFor)
 	}
 	return nil
 }
@@ -94,6 +119,16 @@ func BackoffSteps(delays ...time.Duration) func(attempt int) time.Duration {
 // BackoffExponential doubles from first up to limit.
 func BackoffExponential(first, limit time.Duration) func(attempt int) time.Duration {
 	return worker.Exponential(first, limit)
+}
+
+// BackoffJitter spreads what a curve says by up to part either way, so that what failed together does not come
+// back together: 0.1 is ±10 %. part is cut to 0 … 1.
+func BackoffJitter(part float64, curve func(attempt int) time.Duration) func(attempt int) time.Duration {
+	part = min(max(part, 0), 1)
+	return func(attempt int) time.Duration {
+		d := curve(attempt)
+		return d + time.Duration((2*rand.Float64()-1)*part*float64(d))
+	}
 }
 
 // Registry holds the kinds that a program knows and how to run them. The zero value is ready to
@@ -121,7 +156,31 @@ func Register[A Args](r *Registry, h Handler[A], opts ...KindOpts) {
 			return Permanent(fmt.Errorf("args of kind %s: %w", row.Kind, err))
 		}
 		return h.Handle(ctx, &job)
-	}, opts...)
+	}, optsFor(h, opts)...)
+}
+
+// optsFor puts the handler's own OnFailed before that of its options.
+func optsFor[A Args](h Handler[A], opts []KindOpts) []KindOpts {
+	own, ok := h.(FailedHandler[A])
+	if !ok {
+		return opts
+	}
+	var o KindOpts
+	if len(opts) > 0 {
+		o = opts[0]
+	}
+	more := o.OnFailed
+	o.OnFailed = func(ctx context.Context, row *jobstore.Job, err error) {
+		job := Job[A]{Job: row}
+		if decode(row.Args, &job.Args) != nil {
+			job.Args = *new(A) // it may be why the job failed
+		}
+		own.OnFailed(ctx, &job, err)
+		if more != nil {
+			more(ctx, row, err)
+		}
+	}
+	return []KindOpts{o}
 }
 
 // RegisterFunc is Register for a plain function.
@@ -146,6 +205,9 @@ func (r *Registry) Raw(kind string, h RawHandler, opts ...KindOpts) {
 	}
 	if err := errors.Join(o.check(), o.Guards.Validate()); err != nil {
 		r.err = errors.Join(r.err, fmt.Errorf("kind %s: %w", kind, err))
+	}
+	if o.MaxAttempts == 0 && (o.RetryFor > 0 || o.RetryUntil != nil) {
+		o.MaxAttempts = Unlimited // the time says when it is enough
 	}
 	r.kinds[kind] = registered{handle: h, opts: o}
 }
@@ -180,7 +242,9 @@ func (r *Registry) workers(g guarding) map[string]worker.Kind {
 		if backoff == nil {
 			backoff = worker.DefaultBackoff
 		}
-		kinds[name] = worker.Kind{Handle: worker.Handler(h), Timeout: k.opts.Timeout, Policy: worker.Policy{Backoff: backoff}}
+		kinds[name] = worker.Kind{Handle: worker.Handler(h), Timeout: k.opts.Timeout, Failed: k.opts.OnFailed, Policy: worker.Policy{
+			Backoff: backoff, MaxErrors: k.opts.MaxErrors, RetryFor: k.opts.RetryFor, RetryUntil: k.opts.RetryUntil,
+		}}
 	}
 	return kinds
 }

@@ -25,6 +25,7 @@ type ConsumerOptions struct {
 	Force      bool // go on while everything is paused
 	MaxTime    time.Duration
 	MaxMemory  int64
+	MaxStuck   int
 	// Second, when closed, hands back at once what still runs.
 	Second <-chan struct{}
 	// Listen is where probes and metrics are served; "" = nowhere. Profiles adds pprof there.
@@ -57,7 +58,7 @@ func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
 		Store:    a.Store, Broker: w.broker, Registry: registry, Queues: o.Queues, Take: o.Take,
 		Priorities: a.Config.Priorities, DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs,
 		HintSize: a.Config.HintSize, Concurrency: a.Config.Concurrency, MaxJobs: o.MaxJobs, UntilEmpty: o.UntilEmpty, Force: o.Force,
-		MaxTime: o.MaxTime, MaxMemory: o.MaxMemory, DrainTimeout: a.Config.DrainTimeout, Schedules: a.Config.Schedules,
+		MaxTime: o.MaxTime, MaxMemory: o.MaxMemory, MaxStuck: o.MaxStuck, DrainTimeout: a.Config.DrainTimeout, Schedules: a.Config.Schedules,
 		Retention: a.Config.Retention, Version: a.opts.Version, Log: a.Log,
 	})
 	if err != nil {

@@ -23,7 +23,7 @@ func (a *App) Registry() (*warren.Registry, error) {
 		}
 		opts := warren.KindOpts{
 			Queue: k.Queue, Priority: k.Priority, HasPriority: true, Timeout: k.Timeout,
-			MaxAttempts: k.MaxAttempts, SkipOnRetry: k.GroupSkip, Guards: k.Guards.For(name),
+			MaxAttempts: k.MaxAttempts, SkipOnRetry: k.GroupSkip, Guards: k.Guards.For(name), MaxErrors: k.MaxErrors, RetryFor: k.RetryFor,
 			Delay: k.Delay, UniqueBy: k.UniqueBy, UniqueFor: k.UniqueFor,
 		}
 		if opts.MaxAttempts == 0 {

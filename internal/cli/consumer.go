@@ -36,6 +36,7 @@ type runFlags struct {
 	force      bool
 	maxTime    durationFlag
 	maxMemory  string
+	maxStuck   int
 	listen     string
 	pprof      bool
 }
@@ -65,6 +66,7 @@ still runs then is handed back. A second signal hands back at once.`,
 	fl.BoolVar(&f.force, "force", false, "go on while everything is paused by 'warren pause --all'")
 	fl.Var(&f.maxTime, "max-time", "exit after this time")
 	fl.StringVar(&f.maxMemory, "max-memory", "", "exit when the process is larger, such as 512MiB")
+	fl.IntVar(&f.maxStuck, "max-stuck", 0, "exit when so many handlers did not return after their time was up (0 = never)")
 	fl.StringVar(&f.listen, "listen", "", "serve /livez, /readyz and /metrics there; a port alone is one of 127.0.0.1")
 	fl.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ too; only on a loopback address")
 	fl.String("drain-timeout", "25s", "how long running handlers may take when the consumer stops")
@@ -78,10 +80,13 @@ func (e *Env) run(cmd *cobra.Command, f *runFlags) error {
 		return err
 	}
 	o := app.ConsumerOptions{
-		Queues: f.queues, MaxJobs: f.jobs, UntilEmpty: f.untilEmpty || f.once, Force: f.force, MaxTime: time.Duration(f.maxTime), Second: e.Second,
+		Queues: f.queues, MaxJobs: f.jobs, UntilEmpty: f.untilEmpty || f.once, Force: f.force, MaxTime: time.Duration(f.maxTime), MaxStuck: f.maxStuck, Second: e.Second,
 	}
 	if f.jobs < 0 {
 		return usagef("--jobs %d is negative; 0 means no limit", f.jobs)
+	}
+	if f.maxStuck < 0 {
+		return usagef("--max-stuck %d is negative; 0 means never", f.maxStuck)
 	}
 	if f.once {
 		o.MaxJobs = 1

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	_ "time/tzdata" // schedules go by time zones, which a small image may not have
 
 	"github.com/spf13/cobra"
 )

@@ -83,6 +83,8 @@ func TestComplaintsOfTheFile(t *testing.T) {
 		strings.ReplaceAll(kind, "%s", "rate_limit: {burst: 5}"):                `limit is missing`,
 		strings.ReplaceAll(kind, "%s", "rate_limit: {limit: 5/s, burst: 0}"):    `kinds.k.rate_limit.burst: "0" is not a whole number from 1`,
 		strings.ReplaceAll(kind, "%s", "rate_limit: {limit: 5/s, drop: maybe}"): `"maybe" is none of true, false`,
+		strings.ReplaceAll(kind, "%s", "max_errors: 0"):                         `kinds.k.max_errors: "0" is not a whole number from 1`,
+		strings.ReplaceAll(kind, "%s", "retry_for: -1s"):                        `kinds.k.retry_for: duration "-1s" is negative`,
 		strings.ReplaceAll(kind, "%s", "max_running: 0"):                        `kinds.k.max_running: "0" is not a whole number from 1`,
 		strings.ReplaceAll(kind, "%s", "breaker: {errors: 0}"):                  `kinds.k.breaker.errors: "0" is not a whole number from 1`,
 		strings.ReplaceAll(kind, "%s", "breaker: {within: -1s}"):                `duration "-1s" is negative`,

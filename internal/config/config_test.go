@@ -101,7 +101,7 @@ func checkKinds(t *testing.T, kinds map[string]config.Kind) {
 		"slow":   {Queue: "main", Priority: 10, MaxAttempts: 10},
 		"resize": {Queue: "media", Priority: 30, MaxAttempts: 8, Backoff: []time.Duration{time.Second, 5 * time.Second, 30 * time.Second}},
 		"probe":  {Queue: "main", Priority: 10, MaxAttempts: 10},
-		"demo": {Queue: "main", Priority: 10, GroupSkip: true, Delay: 10 * time.Second, UniqueBy: []string{"to", "what"}, UniqueFor: jobstore.UntilStart, Guards: config.Guards{
+		"demo": {Queue: "main", Priority: 10, GroupSkip: true, MaxErrors: 5, RetryFor: day, Delay: 10 * time.Second, UniqueBy: []string{"to", "what"}, UniqueFor: jobstore.UntilStart, Guards: config.Guards{
 			RateLimit:  &config.RateLimit{Name: "api", Limit: warren.Limit{Rate: 100, Per: 10 * time.Minute, Burst: 5}, By: []string{"user", "id"}, Drop: true},
 			MaxRunning: 3, Breaker: &config.Breaker{Name: "kind.demo", Errors: 5, Within: time.Minute, Cooldown: 10 * time.Minute},
 		}},

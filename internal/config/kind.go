@@ -32,6 +32,10 @@ type Kind struct {
 	Priority int
 	// MaxAttempts, 0 for no limit. Default: Config.MaxAttempts.
 	MaxAttempts int
+	// MaxErrors are after how many failed attempts a job is given up, 0 for MaxAttempts alone.
+	MaxErrors int
+	// RetryFor is for how long after its first failure a job is tried again, 0 for no limit.
+	RetryFor time.Duration
 	// Timeout of one attempt, 0 for none. Default: none, and a minute for webhooks, whose other
 	// side may never answer.
 	Timeout time.Duration
@@ -89,6 +93,8 @@ func (l *loader) kind(name string, n *yaml.Node, o origin) {
 		"probe":        func(n *yaml.Node) error { k.Probe = l.probe(path+".probe", n, o); return nil },
 		"queue":        text(func(s string) (err error) { k.Queue, err = checkQueue(s); return err }),
 		"max_attempts": text(func(s string) (err error) { k.MaxAttempts, err = parseInt(s, 0, 1_000_000); return err }),
+		"max_errors":   text(func(s string) (err error) { k.MaxErrors, err = parseInt(s, 1, 1_000_000); return err }),
+		"retry_for":    text(func(s string) (err error) { k.RetryFor, err = ParseDuration(s); return err }),
 		"timeout":      text(func(s string) (err error) { timeout, err = ParseDuration(s); return err }),
 		"priority":     text(func(s string) (err error) { k.Priority, err = l.priority(s); return err }),
 		"delay":        text(func(s string) (err error) { k.Delay, err = ParseDuration(s); return err }),
@@ -134,6 +140,13 @@ func (l *loader) listKind(path string, k Kind, set map[string]*yaml.Node, o orig
 	if k.GroupSkip {
 		group = "skip"
 	}
+	rows := k.Guards.list()
+	if k.MaxErrors > 0 {
+		rows = append(rows, [2]string{"max_errors", strconv.Itoa(k.MaxErrors)})
+	}
+	if k.RetryFor > 0 {
+		rows = append(rows, [2]string{"retry_for", FormatDuration(k.RetryFor)})
+	}
 	for _, row := range append([][2]string{
 		{"queue", k.Queue},
 		{"priority", strconv.Itoa(k.Priority)},
@@ -144,7 +157,7 @@ func (l *loader) listKind(path string, k Kind, set map[string]*yaml.Node, o orig
 		{"unique_by", listFields(k.UniqueBy)},
 		{"unique_for", formatUniqueFor(k.UniqueFor)},
 		{"group_on_retry", group},
-	}, k.Guards.list()...) {
+	}, rows...) {
 		switch n := set[row[0]]; {
 		case n != nil:
 			l.list(path+"."+row[0], row[1], o.at(n))

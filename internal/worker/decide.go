@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime/debug"
@@ -18,6 +19,15 @@ const MaxError = 8 << 10
 type Policy struct {
 	// Backoff returns the delay after the given failed attempt, counted from 1.
 	Backoff func(attempt int) time.Duration
+	// MaxErrors is after how many failed attempts the job is given up; those during which a process
+	// died do not count. 0 = only the job's own limit of attempts counts.
+	MaxErrors int
+	// RetryFor is for how long after its first failure a job is tried again; 0 = no limit.
+	RetryFor time.Duration
+	// RetryUntil says up to when a job is tried again; the zero time = no limit.
+	RetryUntil func(job *jobstore.Job) time.Time
+	// Took is how long this attempt took. It ended that long after Job.AttemptedAt, by the database's clock.
+	Took time.Duration
 }
 
 // PanicError is what a handler's panic becomes.
@@ -38,6 +48,8 @@ type Decision struct {
 	Drop bool
 	// Stop says that the consumer drains and exits.
 	Stop bool
+	// FailingSince is when the job began to fail, where Policy.RetryFor asks for it; it has to be kept.
+	FailingSince time.Time
 }
 
 // Decide turns a handler's answer into an outcome. It is pure: the row as leased, the error, why
@@ -66,7 +78,7 @@ func Decide(lease *jobstore.Lease, err, cause error, policy Policy) (d Decision)
 		// is this attempt's failure; in a slot it would be the end of the process and all it runs.
 		if v := recover(); v != nil {
 			d.Outcome = out
-			d.retry(lease, NewPanicError(v), DefaultBackoff(lease.Job.Attempts))
+			d.retry(lease, NewPanicError(v), DefaultBackoff(lease.Job.Attempts), Policy{})
 		}
 	}()
 	if stop, ok := errors.AsType[*StopError](err); ok {
@@ -91,7 +103,7 @@ func (d *Decision) classify(lease *jobstore.Lease, err, cause error, policy Poli
 		d.end(jobstore.Waiting, inner(e.Err, err))
 		d.Outcome.Delay, d.Outcome.Uncount = max(e.Delay, 0), true
 	case *RetryAfterError:
-		d.retry(lease, inner(e.Err, err), e.Delay)
+		d.retry(lease, inner(e.Err, err), e.Delay, policy)
 	default:
 		if errors.Is(cause, ErrShutdown) {
 			// Our own shutdown interrupted it: not the handler's failure.
@@ -105,7 +117,7 @@ func (d *Decision) classify(lease *jobstore.Lease, err, cause error, policy Poli
 		if backoff == nil {
 			backoff = DefaultBackoff
 		}
-		d.retry(lease, err, backoff(lease.Job.Attempts))
+		d.retry(lease, err, backoff(lease.Job.Attempts), policy)
 	}
 }
 
@@ -135,14 +147,52 @@ func said(err error) error {
 	return nil
 }
 
-// retry is a temporary failure, or the last one when the attempts are used up. Attempts was
-// raised by the claim, so it counts the attempt that just ended.
-func (d *Decision) retry(lease *jobstore.Lease, err error, delay time.Duration) {
+// retry is a temporary failure, or the last one when the attempts, the errors or the time are used up.
+// Attempts was raised by the claim, so it counts the attempt that just ended.
+func (d *Decision) retry(lease *jobstore.Lease, err error, delay time.Duration, policy Policy) {
 	d.end(jobstore.TemporarilyFailed, err)
 	d.Outcome.Delay = max(delay, 0)
-	if lease.Job.MaxAttempts > 0 && lease.Job.Attempts >= lease.Job.MaxAttempts {
+	job := &lease.Job
+	if job.MaxAttempts > 0 && job.Attempts >= job.MaxAttempts ||
+		policy.MaxErrors > 0 && job.Attempts-job.Crashes >= policy.MaxErrors || d.late(job, policy) {
 		d.Outcome.State, d.Outcome.Delay = jobstore.PermanentlyFailed, 0
 	}
+}
+
+// late reports whether the next attempt would begin after the time in which the kind tries again.
+func (d *Decision) late(job *jobstore.Job, policy Policy) bool {
+	if job.AttemptedAt == nil || policy.RetryFor <= 0 && policy.RetryUntil == nil {
+		return false
+	}
+	now := job.AttemptedAt.Add(policy.Took)
+	next := now.Add(d.Outcome.Delay)
+	if policy.RetryFor > 0 {
+		d.FailingSince = failingSince(job, now)
+		if next.After(d.FailingSince.Add(policy.RetryFor)) {
+			return true
+		}
+	}
+	if policy.RetryUntil == nil {
+		return false
+	}
+	until := policy.RetryUntil(job)
+	return !until.IsZero() && next.After(until)
+}
+
+// FailingSinceKey is where the metadata of a job says since when it fails.
+const FailingSinceKey = "warren.failing_since"
+
+// failingSince reads what an earlier failure has noted. A job at its first attempt has not failed
+// before: what is noted is from before somebody let it begin anew.
+func failingSince(job *jobstore.Job, now time.Time) time.Time {
+	var note struct {
+		Since time.Time `json:"warren.failing_since"`
+	}
+	if job.Attempts <= 1 || len(job.Metadata) == 0 || json.Unmarshal(job.Metadata, &note) != nil ||
+		note.Since.IsZero() || note.Since.After(now) {
+		return now
+	}
+	return note.Since
 }
 
 func (d *Decision) end(state jobstore.State, err error) {
@@ -150,6 +200,9 @@ func (d *Decision) end(state jobstore.State, err error) {
 	text := fmt.Sprint(err) // not err.Error(), which panics for many a typed nil
 	if panicked, ok := errors.AsType[*PanicError](err); ok {
 		text += "\n" + string(panicked.Stack)
+	}
+	if stuck, ok := errors.AsType[*StuckError](err); ok {
+		text += "\n" + string(stuck.Stack)
 	}
 	d.Outcome.Error = argcheck.Sanitize(text, MaxError)
 }

@@ -3,7 +3,6 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +38,8 @@ type Kind struct {
 	Handle  Handler
 	Timeout time.Duration // 0 = none; the job's own wins
 	Policy  Policy
+	// Failed is called when an attempt ends its job as PERMANENTLY_FAILED, before that is recorded; nil = nothing is.
+	Failed func(ctx context.Context, job *jobstore.Job, err error)
 }
 
 // Completer takes outcomes to be recorded.
@@ -80,7 +81,12 @@ type PoolConfig struct {
 	Memory  bool
 	Started func(*jobstore.Job)
 	Ended   func(Event)
-	Log     *zap.Logger
+	// Stuck is told of a handler that was left behind.
+	Stuck func(job *jobstore.Job, err *StuckError)
+	// MaxStuck stops the pool when so many handlers were left behind; 0 = never. Only the end of the
+	// process ends them.
+	MaxStuck int
+	Log      *zap.Logger
 }
 
 // Hooks are called around every attempt. Each may be nil.
@@ -101,6 +107,7 @@ type Pool struct {
 	taking context.Context //nolint:containedctx // ends when the pool may take no more work; made by Run
 	hard   context.Context //nolint:containedctx // ends when running handlers must stop; made by Run
 	busy   atomic.Int64
+	stuck  atomic.Int64 // handlers left behind so far
 	heap   heapGauge
 	back   *Returns
 
@@ -227,8 +234,14 @@ func (p *Pool) attempt(w Work, r *runner) {
 		err = p.after(WithScope(context.WithoutCancel(w.Term.Context()), scope), &w.Lease.Job, err, r)
 	}
 
-	d := Decide(w.Lease, err, cause, kind.Policy)
-	d.Outcome.Duration = time.Since(began)
+	policy := kind.Policy
+	policy.Took = time.Since(began)
+	d := Decide(w.Lease, err, cause, policy)
+	d.Outcome.Duration = policy.Took
+	p.noteFailure(&d, scope)
+	if kind.Failed != nil && d.Outcome.State == jobstore.PermanentlyFailed && !d.Drop {
+		p.failed(w, kind, scope, err, r)
+	}
 	d.Outcome.Memory = p.memoryChange(before)
 	d.Outcome.Output, d.Outcome.Metadata = scope.Kept()
 	if d.Stop {
@@ -275,11 +288,7 @@ func (p *Pool) run(w Work, kind Kind, scope *Scope, r *runner) (err, cause error
 		r.took(err)
 		return err, p.causeAfter(ctx, w.Term)
 	}
-	r.leave()
-	p.cfg.Log.Error("a handler did not return after its context ended; its goroutine is left behind",
-		zap.Int64("job_id", int64(w.Lease.Job.ID)), zap.String("kind", w.Lease.Job.Kind),
-		zap.NamedError("cause", Cause(ctx)))
-	return fmt.Errorf("the handler did not return within %s after its context ended", p.grace(ctx)), p.causeAfter(ctx, w.Term)
+	return p.leaveBehind(ctx, w, r), p.causeAfter(ctx, w.Term)
 }
 
 // under returns what the contexts of a term's handlers hang from: it ends with the term, and when
@@ -361,13 +370,18 @@ func (p *Pool) note(ctx context.Context, w Work, scope *Scope) {
 // hooked reports whether there are hooks that see how an attempt ended.
 func (p *Pool) hooked() bool { return p.cfg.Hooks.OnError != nil || p.cfg.Hooks.After != nil }
 
-// after calls the hooks that see how the attempt ended, for as long as they like; but once the pool
-// ends handlers, a hook that goes on is left behind like one of those. A hook that panics or exits
-// has failed the attempt.
+// after calls the hooks that see how the attempt ended. A hook that panics or exits has failed the
+// attempt; one that is left behind has not said anything.
 func (p *Pool) after(ctx context.Context, job *jobstore.Job, err error, r *runner) error {
+	return p.aside(ctx, r, func(ctx context.Context) error { return p.hooks(ctx, job, err) }, err)
+}
+
+// aside runs what follows a handler, for as long as it likes; but once the pool ends handlers, what goes on is
+// left behind like one of those, and the answer is fallback.
+func (p *Pool) aside(ctx context.Context, r *runner, call func(ctx context.Context) error, fallback error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	returned := r.start(func() error { return p.hooks(ctx, job, err) })
+	returned := r.start(func() error { return call(ctx) })
 	select {
 	case out := <-returned:
 		r.took(out)
@@ -378,10 +392,10 @@ func (p *Pool) after(ctx context.Context, job *jobstore.Job, err error, r *runne
 		r.took(out)
 		return out
 	}
+	p.cfg.Log.Error("a hook did not return; its goroutine is left behind", zap.ByteString("stack", r.stack()))
 	r.leave()
 	cancel(ErrShutdown)
-	p.cfg.Log.Error("a hook did not return; its goroutine is left behind", zap.Int64("job_id", int64(job.ID)))
-	return err
+	return fallback
 }
 
 // hooks returns how the attempt ended when the hooks have seen it.

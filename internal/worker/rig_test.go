@@ -135,7 +135,13 @@ func bubble(t *testing.T, test func(r *rig)) {
 func (r *rig) start(handle worker.Handler) {
 	r.t.Helper()
 	policy := worker.Policy{Backoff: func(int) time.Duration { return time.Minute }}
-	r.cfg.Kinds = map[string]worker.Kind{"k": {Handle: handle, Timeout: time.Minute, Policy: policy}}
+	r.startKind(worker.Kind{Handle: handle, Timeout: time.Minute, Policy: policy})
+}
+
+// startKind runs the pool with a kind.
+func (r *rig) startKind(kind worker.Kind) {
+	r.t.Helper()
+	r.cfg.Kinds = map[string]worker.Kind{"k": kind}
 	r.pool = worker.NewPool(r.cfg)
 	ctx, cancel := context.WithCancel(r.t.Context())
 	r.stop = cancel
@@ -184,6 +190,14 @@ func (r *rig) wants(id jobstore.ID, state jobstore.State, uncount bool) jobstore
 		r.t.Errorf("job %d: recorded %t, %+v; want %s, uncount %t", id, ok, out, state, uncount)
 	}
 	return out
+}
+
+// recorded reports whether a job's outcome is with the completer.
+func (r *rig) recorded(id jobstore.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.outcomes[id]
+	return ok
 }
 
 func (r *rig) count() int {

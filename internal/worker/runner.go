@@ -1,6 +1,9 @@
 package worker
 
-import "errors"
+import (
+	"errors"
+	"sync/atomic"
+)
 
 var errExit = errors.New("the handler, or a hook, ended its goroutine")
 
@@ -11,6 +14,15 @@ var errExit = errors.New("the handler, or a hook, ended its goroutine")
 type runner struct {
 	calls   chan func() error // nil while there is no goroutine
 	answers chan error
+	id      *atomic.Int64 // of the goroutine, as dumps name it
+}
+
+// stack is where the goroutine is now.
+func (r *runner) stack() []byte {
+	if r.id == nil {
+		return nil
+	}
+	return stackOf(r.id.Load())
 }
 
 // start begins a call. Its answer has to be taken, or the call left behind, before the next one. A
@@ -21,7 +33,8 @@ func (r *runner) start(run func() error) (answer <-chan error) {
 		// With room for one, neither side waits for the other to arrive, and the answer of a call
 		// that was left behind finds a place.
 		r.calls, r.answers = make(chan func() error, 1), make(chan error, 1)
-		go serve(r.calls, r.answers)
+		r.id = new(atomic.Int64)
+		go serve(r.calls, r.answers, r.id)
 	}
 	r.calls <- run
 	return r.answers
@@ -42,7 +55,8 @@ func (r *runner) leave() {
 	}
 }
 
-func serve(calls <-chan func() error, answers chan<- error) {
+func serve(calls <-chan func() error, answers chan<- error, id *atomic.Int64) {
+	id.Store(goroutineID())
 	for run := range calls {
 		once(run, answers)
 	}
