@@ -47,6 +47,7 @@ type Metrics struct {
 	expired, crashes   prometheus.Counter
 	stale, fenced      prometheus.Counter
 	unknown, lost      prometheus.Counter
+	missed             prometheus.Counter
 	dropped            prometheus.Counter
 
 	mu     sync.RWMutex
@@ -118,6 +119,7 @@ func (m *Metrics) loops() {
 		{&m.stale, "warren_stale_hints_total", "Numbers from the broker that there was nothing to do about: duplicates, jobs ended or held."},
 		{&m.dropped, "warren_notices_dropped_total", "Notices about failures that found no room or no listener."},
 		{&m.unknown, "warren_unknown_kind_total", "Jobs offered to this consumer that it has no handler for."},
+		{&m.missed, "warren_schedule_missed_total", "Times that runs of a schedule were found not to have happened in time, by the process that leads the sweep."},
 	} {
 		*c.to = prometheus.NewCounter(prometheus.CounterOpts{Name: c.name, Help: c.help})
 		m.registry.MustRegister(*c.to)
@@ -177,6 +179,8 @@ func (m *Metrics) Observe(_ context.Context, e warren.Event) {
 		m.expired.Add(float64(e.Count))
 	case warren.JobsCrashed:
 		m.crashes.Add(float64(e.Count))
+	case warren.ScheduleMissed:
+		m.missed.Inc() // the log and 'warren schedules list' say which
 	case warren.JobQuarantined:
 		m.finished.WithLabelValues(other, other, "quarantined").Inc() // only its number is known here
 	case warren.SweepEnded:

@@ -26,7 +26,7 @@ func TestScheduleWhoseLeaderIsKilled(t *testing.T) {
 	nodes := map[string]*daemon{}
 	start := func() {
 		d := w.start(t)
-		nodes[fmt.Sprint(d.pid())] = d
+		nodes[strconv.Itoa(d.pid())] = d
 	}
 	for range 3 {
 		start()
