@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	_ "time/tzdata" // schedules go by time zones, which a small image may not have
 
 	"github.com/spf13/cobra"
 )
