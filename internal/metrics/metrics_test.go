@@ -95,7 +95,7 @@ func TestEvents(t *testing.T) {
 		`warren_worker_slots{state="busy"}`:                                           "2", `warren_worker_slots{state="idle"}`: "2",
 		"warren_lease_lost_total": "1", "warren_outcome_fenced_total": "2", "warren_unknown_kind_total": "3",
 		"warren_stale_hints_total": "4", "warren_lease_expired_total": "5", "warren_crash_total": "6",
-		"warren_schedule_missed_total": "1",
+		"warren_schedule_missed_total":                    "1",
 		`warren_sweep_seconds_sum{part="due and outbox"}`: "2",
 	})
 }
