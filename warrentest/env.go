@@ -23,6 +23,9 @@ type Opts struct {
 	// Inline runs jobs when they are published: Publish returns after their attempt. See the package
 	// documentation.
 	Inline bool
+	// Schedules are declared at once, as a consumer does. When the clock has moved over their times, their
+	// jobs run in the next Drain: of times that were passed over, as many of the latest as CatchUp says.
+	Schedules []warren.Schedule
 	// Start is what the clock says at first. Default: the time of New.
 	Start time.Time
 	// Patience is how long, in real time, one Drain or one inline publish may take before it gives
@@ -86,7 +89,10 @@ func (e *Env) open(ctx context.Context) error {
 	e.client, err = warren.NewClient(warren.ClientConfig{
 		Store: store, Registry: e.registry, Priorities: e.opts.Priorities, DefaultQueue: e.opts.DefaultQueue,
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	return e.client.Schedules(e.store).Declare(ctx, e.opts.Schedules...)
 }
 
 // Client publishes into this installation. Hand it to the code under test.
