@@ -49,7 +49,7 @@ func (c *Consumer) assemble() (*parts, error) {
 	p.keeper = worker.NewKeeper(cfg.Store, jobstore.Consumer{
 		Host: c.self.Host, PID: c.self.PID, Version: cfg.Version, Kinds: c.self.Kinds,
 		Queues: cfg.Queues, Priorities: cfg.Take, Slots: cfg.Concurrency, Force: cfg.Force,
-	}, cfg.Heartbeat, c.Drain, cfg.Log)
+	}, cfg.Heartbeat, c.restart, cfg.Log)
 	p.completer = completer.New(completer.Config{
 		Store: cfg.Store, Released: func(refs []jobstore.Ref) { relay.Add(refs...) },
 		Fenced: func(n int) { c.observe(Event{Kind: OutcomeFenced, Count: n}) }, Log: cfg.Log,
@@ -58,6 +58,7 @@ func (c *Consumer) assemble() (*parts, error) {
 		Store: cfg.Store, Terms: p.keeper, Self: c.self, Released: func(refs []jobstore.Ref) { relay.Add(refs...) },
 		HandBack: p.handBack, UnknownKind: func(n int) { c.observe(Event{Kind: KindUnknown, Count: n}) },
 		Refused: func(n int) { c.observe(Event{Kind: HintsRefused, Count: n}) }, Log: cfg.Log,
+		Claimed: c.claimed,
 	}
 	var depth sweeper.Depth
 	if cfg.Broker != nil {
@@ -73,7 +74,7 @@ func (c *Consumer) assemble() (*parts, error) {
 		})
 	} else {
 		// "Until empty" is a question about rows, so rows are what such a consumer goes by.
-		p.polled = dispatch.NewPolledFeed(dispatch.PolledConfig{Claim: claim, Budget: cfg.MaxJobs, UntilEmpty: cfg.UntilEmpty, Pass: p.pass})
+		p.polled = dispatch.NewPolledFeed(dispatch.PolledConfig{Claim: claim, Budget: cfg.MaxJobs, UntilEmpty: cfg.UntilEmpty, EmptyFor: cfg.EmptyFor, Pass: p.pass})
 		p.feed = p.polled
 	}
 	p.sweeper = sweeper.New(sweeper.Config{
@@ -170,33 +171,6 @@ func (p *parts) listen(ctx context.Context) error {
 		_ = worker.Sleep(ctx, pause) // the loop looks at ctx
 	}
 	return nil
-}
-
-// limits ends the consumer by time or memory.
-func (p *parts) limits(ctx context.Context) error {
-	cfg := &p.consumer.cfg
-	began := time.Now()
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		if cfg.MaxTime > 0 && time.Since(began) >= cfg.MaxTime {
-			cfg.Log.Info("the consumer's time is up; draining", zap.Duration("max_time", cfg.MaxTime))
-			return nil
-		}
-		if cfg.MaxMemory <= 0 {
-			continue
-		}
-		if rss := residentBytes(); rss > cfg.MaxMemory {
-			cfg.Log.Info("the process has grown over its limit; draining",
-				zap.Int64("resident_bytes", rss), zap.Int64("max_memory", cfg.MaxMemory))
-			return nil
-		}
-	}
 }
 
 // offer gives jobs that this process announces to its own feed first, where that goes by rows.

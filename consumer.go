@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -60,6 +61,8 @@ type ConsumerConfig struct {
 	MaxJobs int
 	// UntilEmpty ends the consumer when nothing is due and nothing runs any more.
 	UntilEmpty bool
+	// EmptyFor is how long nothing may be due, with UntilEmpty, before that counts. Default 0.
+	EmptyFor time.Duration
 	// MaxTime ends the consumer after that time; 0 = no limit.
 	MaxTime time.Duration
 	// MaxMemory ends the consumer when the process has more resident bytes; 0 = no limit.
@@ -148,6 +151,9 @@ func (c *ConsumerConfig) validate(configured []int) error {
 	if c.Concurrency < 0 {
 		errs = append(errs, fmt.Errorf("concurrency %d is negative", c.Concurrency))
 	}
+	if c.EmptyFor < 0 || c.MaxTime < 0 || c.MaxJobs < 0 || c.MaxMemory < 0 {
+		errs = append(errs, fmt.Errorf("a limit is negative (max jobs %d, max time %s, max memory %d, empty for %s); 0 means none", c.MaxJobs, c.MaxTime, c.MaxMemory, c.EmptyFor))
+	}
 	for _, p := range c.Take {
 		if !slices.Contains(configured, p) {
 			errs = append(errs, fmt.Errorf("priority %d is not configured (%s)", p, joinInts(configured)))
@@ -168,6 +174,9 @@ type Consumer struct {
 
 	drain     chan struct{}
 	drainOnce sync.Once
+	tell      func(Event)  // the observer, with no context: what happens to a consumer is part of no call
+	reason    atomic.Value // StopReason: why it stops
+	taken     atomic.Int64 // jobs that were started, when there is a limit
 	now       chan struct{}
 	nowOnce   sync.Once
 }
@@ -176,6 +185,7 @@ type Consumer struct {
 func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	cfg = cfg.withDefaults()
 	c := &Consumer{drain: make(chan struct{}), now: make(chan struct{})}
+	c.tell = c.observe
 	client, err := newClient(cfg.client(), func(refs []jobstore.Ref) bool { return c.parts.offer(refs) })
 	if err != nil {
 		return nil, err
@@ -252,12 +262,24 @@ func (c *Consumer) Run(ctx context.Context) error {
 	defer stop()
 	unhook := context.AfterFunc(ctx, c.Drain)
 	defer unhook()
-	return c.parts.run(ctx, c.drain, stop)
+	c.tell(Event{Kind: ConsumerStarted})
+	err := c.parts.run(ctx, c.drain, stop)
+	c.stopped(err)
+	return err
 }
 
 // Drain asks the consumer to take nothing more and to return from Run once its handlers have
 // ended. It returns at once.
-func (c *Consumer) Drain() { c.drainOnce.Do(func() { close(c.drain) }) }
+func (c *Consumer) Drain() {
+	c.stopping(StopAsked)
+	c.drainOnce.Do(func() { close(c.drain) })
+}
+
+// restart drains because an operator has asked for it.
+func (c *Consumer) restart() {
+	c.stopping(StopRestart)
+	c.Drain()
+}
 
 // Release cuts a drain short: handlers' contexts end, and what does not return at once is handed
 // back to run elsewhere.

@@ -44,6 +44,17 @@ const (
 	// HintsRefused: numbers came that there is nothing to do about: duplicates, jobs that have
 	// ended meanwhile, or are not to run yet.
 	HintsRefused EventKind = "hints.refused"
+	// JobsClaimed: Count jobs were leased to this consumer, which begins them in a moment.
+	JobsClaimed EventKind = "jobs.claimed"
+	// ConsumerStarted: this consumer begins to take jobs.
+	ConsumerStarted EventKind = "consumer.started"
+	// ConsumerIdle: there was nothing to claim. A consumer that goes by rows tells it at each look.
+	ConsumerIdle EventKind = "consumer.idle"
+	// ConsumerStopping: it takes nothing more, because of Reason. After a last job, or when nothing is
+	// left, it is told together with ConsumerStopped.
+	ConsumerStopping EventKind = "consumer.stopping"
+	// ConsumerStopped: every outcome is recorded. Err is what Run returns.
+	ConsumerStopped EventKind = "consumer.stopped"
 	// SweepEnded: a part of the sweep, named by Part, was done, and took Took.
 	SweepEnded EventKind = "sweep.ended"
 	// ScheduleMissed: runs of a schedule, named by Schedule, did not happen in time.
@@ -59,6 +70,7 @@ type Event struct {
 	Count   int              // how many, for events without a job
 	Part    string           // of SweepEnded
 	Took    time.Duration    // of SweepEnded
+	Reason  StopReason       // of ConsumerStopping and ConsumerStopped
 	// Schedule is that of ScheduleMissed.
 	Schedule string
 	// Existing is, of JobDuplicate, the job that has the unique key.
@@ -84,13 +96,28 @@ func (c *Consumer) stuck(job *jobstore.Job, err *worker.StuckError) {
 	c.observe(Event{Kind: JobStuck, Job: job, Err: err})
 }
 
-func (c *Consumer) started(job *jobstore.Job) { c.observe(Event{Kind: JobStarted, Job: job}) }
+func (c *Consumer) started(job *jobstore.Job) {
+	if c.cfg.MaxJobs > 0 {
+		c.taken.Add(1)
+	}
+	c.observe(Event{Kind: JobStarted, Job: job})
+}
+
+// claimed tells of a claim that had n jobs for this consumer.
+func (c *Consumer) claimed(n int) {
+	if n == 0 {
+		c.observe(Event{Kind: ConsumerIdle})
+		return
+	}
+	c.observe(Event{Kind: JobsClaimed, Count: n})
+}
 
 func (c *Consumer) ended(e worker.Event) {
 	kind := JobEnded
 	if e.Dropped {
 		kind = LeaseLost
 	}
+	c.handlerStops(e.Err)
 	c.observe(Event{Kind: kind, Job: e.Job, Outcome: e.Outcome, Err: e.Err})
 	if e.Err != nil && !e.Dropped {
 		c.cfg.Log.Info("attempt ended", zap.Int64("job_id", int64(e.Job.ID)), zap.String("kind", e.Job.Kind),

@@ -22,6 +22,7 @@ type ConsumerOptions struct {
 	Take       []int
 	MaxJobs    int
 	UntilEmpty bool
+	EmptyFor   time.Duration
 	Force      bool // go on while everything is paused
 	MaxTime    time.Duration
 	MaxMemory  int64
@@ -57,7 +58,7 @@ func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
 		Observer: w,
 		Store:    a.Store, Broker: w.broker, Registry: registry, Queues: o.Queues, Take: o.Take,
 		Priorities: a.Config.Priorities, DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs,
-		HintSize: a.Config.HintSize, Concurrency: a.Config.Concurrency, MaxJobs: o.MaxJobs, UntilEmpty: o.UntilEmpty, Force: o.Force,
+		HintSize: a.Config.HintSize, Concurrency: a.Config.Concurrency, MaxJobs: o.MaxJobs, UntilEmpty: o.UntilEmpty, EmptyFor: o.EmptyFor, Force: o.Force,
 		MaxTime: o.MaxTime, MaxMemory: o.MaxMemory, MaxStuck: o.MaxStuck, DrainTimeout: a.Config.DrainTimeout, Schedules: a.Config.Schedules,
 		Retention: a.Config.Retention, Version: a.opts.Version, Log: a.Log,
 	})
@@ -77,7 +78,7 @@ func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
 		zap.Strings("kinds", registry.Kinds()), zap.Bool("broker", b != nil))
 	err = w.run(ctx, consumer)
 	if err == nil {
-		a.Log.Info("drained")
+		a.Log.Info("drained", zap.String("reason", string(consumer.StopReason())))
 	}
 	return err
 }

@@ -3,7 +3,9 @@ package cli
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,6 +35,7 @@ type runFlags struct {
 	jobs       int
 	once       bool
 	untilEmpty bool
+	emptyFor   durationFlag
 	force      bool
 	maxTime    durationFlag
 	maxMemory  string
@@ -63,9 +66,10 @@ still runs then is handed back. A second signal hands back at once.`,
 	fl.IntVarP(&f.jobs, "jobs", "j", 0, "exit after so many jobs (0 = no limit)")
 	fl.BoolVar(&f.once, "once", false, "run one job, or none when nothing is due, and exit")
 	fl.BoolVar(&f.untilEmpty, "stop-when-empty", false, "exit when nothing is due any more")
+	fl.Var(&f.emptyFor, "stop-when-empty-for", "exit when nothing has been due for this long")
 	fl.BoolVar(&f.force, "force", false, "go on while everything is paused by 'warren pause --all'")
 	fl.Var(&f.maxTime, "max-time", "exit after this time")
-	fl.StringVar(&f.maxMemory, "max-memory", "", "exit when the process is larger, such as 512MiB")
+	fl.StringVar(&f.maxMemory, "max-memory", "", "exit when the process is larger, such as 512MiB; garbage is collected from nine tenths of it on, or from GOMEMLIMIT")
 	fl.IntVar(&f.maxStuck, "max-stuck", 0, "exit when so many handlers did not return after their time was up (0 = never)")
 	fl.StringVar(&f.listen, "listen", "", "serve /livez, /readyz and /metrics there; a port alone is one of 127.0.0.1")
 	fl.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ too; only on a loopback address")
@@ -80,7 +84,7 @@ func (e *Env) run(cmd *cobra.Command, f *runFlags) error {
 		return err
 	}
 	o := app.ConsumerOptions{
-		Queues: f.queues, MaxJobs: f.jobs, UntilEmpty: f.untilEmpty || f.once, Force: f.force, MaxTime: time.Duration(f.maxTime), MaxStuck: f.maxStuck, Second: e.Second,
+		Queues: f.queues, MaxJobs: f.jobs, UntilEmpty: f.untilEmpty || f.once || f.emptyFor > 0, EmptyFor: time.Duration(f.emptyFor), Force: f.force, MaxTime: time.Duration(f.maxTime), MaxStuck: f.maxStuck, Second: e.Second,
 	}
 	if f.jobs < 0 {
 		return usagef("--jobs %d is negative; 0 means no limit", f.jobs)
@@ -100,6 +104,7 @@ func (e *Env) run(cmd *cobra.Command, f *runFlags) error {
 		if o.MaxMemory, err = config.ParseSize(f.maxMemory); err != nil {
 			return usage(err)
 		}
+		collectEarlier(o.MaxMemory)
 	}
 	if err := f.listening(&o); err != nil {
 		return usage(err)
@@ -115,6 +120,14 @@ func (e *Env) run(cmd *cobra.Command, f *runFlags) error {
 		return usage(err)
 	}
 	return err
+}
+
+// collectEarlier has the garbage collector work harder before a process outgrows its limit. GOMEMLIMIT
+// outweighs it.
+func collectEarlier(limit int64) {
+	if debug.SetMemoryLimit(-1) == math.MaxInt64 && limit > 0 {
+		debug.SetMemoryLimit(limit / 10 * 9)
+	}
 }
 
 func processCmd(env *Env) *cobra.Command {

@@ -42,6 +42,9 @@ type ClaimConfig struct {
 	// Refused, if set, is told of numbers that a claim had nothing to do about: duplicates, jobs that
 	// have ended, are held or blocked.
 	Refused func(n int)
+	// Claimed, if set, is told how many leases each claim came to; 0 when there was nothing to claim
+	// by order.
+	Claimed func(n int)
 	// StatementTimeout is after which time a claim whose reply was lost can no longer be under
 	// way in the database. Default 3 s.
 	StatementTimeout time.Duration
@@ -126,6 +129,9 @@ func (c *claiming) bound(ctx context.Context) (context.Context, context.CancelFu
 // granted puts what was claimed into the order in which slots are to take it.
 func (c *claiming) granted(term *worker.Term, leases []jobstore.Lease) []worker.Work {
 	term.Hold(leases)
+	if c.cfg.Claimed != nil && len(leases) > 0 {
+		c.cfg.Claimed(len(leases))
+	}
 	works := make([]worker.Work, len(leases))
 	for i := range leases {
 		works[i] = worker.Work{Term: term, Lease: &leases[i]}
@@ -189,6 +195,9 @@ func (c *claiming) byOrder(ctx context.Context, n int) (works []worker.Work, bus
 		}
 		return leases, err
 	})
+	if err == nil && !busy && len(works) == 0 && c.cfg.Claimed != nil {
+		c.cfg.Claimed(0)
+	}
 	return works, busy, err
 }
 

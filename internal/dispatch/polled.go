@@ -24,6 +24,8 @@ type PolledConfig struct {
 	Budget int
 	// UntilEmpty ends the feed when nothing is due and nothing that it gave out still runs.
 	UntilEmpty bool
+	// EmptyFor is for how long that has to be so.
+	EmptyFor time.Duration
 	// Pass tells other consumers of jobs that were offered to this one and that it did not get.
 	Pass func(refs []jobstore.Ref)
 }
@@ -123,6 +125,7 @@ func (f *PolledFeed) Run(ctx context.Context) error {
 // feed claims until ctx ends, or until the budget is spent or nothing is left: then the slots go
 // on with what is there and are told that no more will come.
 func (f *PolledFeed) feed(ctx context.Context) {
+	var empty time.Time // since when, zero = it is not
 	for ctx.Err() == nil {
 		f.claiming.pulse.Beat()
 		f.claiming.settleDoubt(ctx)
@@ -146,7 +149,13 @@ func (f *PolledFeed) feed(ctx context.Context) {
 		}
 		f.hand.claimed(time.Since(began))
 		f.hand.put(works)
-		if len(works) == 0 && quiet && !busy {
+		switch {
+		case len(works) > 0 || !quiet || busy:
+			empty = time.Time{}
+		case empty.IsZero():
+			empty = began
+		}
+		if !empty.IsZero() && time.Since(empty) >= f.cfg.EmptyFor {
 			f.hand.finish()
 			f.claiming.pulse.Rest()
 			<-ctx.Done()
@@ -178,7 +187,7 @@ func (f *PolledFeed) quiet(ctx context.Context) bool {
 // awaitWake waits for a wake or the tick, which comes soon where something is known to be left.
 func (f *PolledFeed) awaitWake(ctx context.Context, busy bool) {
 	tick := f.cfg.Tick
-	if f.cfg.UntilEmpty || busy {
+	if f.cfg.UntilEmpty && f.cfg.EmptyFor == 0 || busy {
 		tick = 50 * time.Millisecond
 	}
 	t := time.NewTimer(tick)

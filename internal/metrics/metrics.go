@@ -49,6 +49,7 @@ type Metrics struct {
 	unknown, lost      prometheus.Counter
 	missed             prometheus.Counter
 	dropped            prometheus.Counter
+	stops              *prometheus.CounterVec
 
 	mu     sync.RWMutex
 	series map[pair]*series
@@ -107,7 +108,10 @@ func (m *Metrics) jobs() {
 func (m *Metrics) loops() {
 	m.sweep = prometheus.NewHistogramVec(durations("warren_sweep_seconds", "How long each part of the sweep took, in the process that leads."), []string{"part"})
 	m.confirm = prometheus.NewHistogram(durations("warren_publish_confirm_seconds", "From sending a batch of hints to the broker's last confirm."))
-	m.registry.MustRegister(m.sweep, m.confirm)
+	m.stops = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "warren_consumer_stopping_total", Help: "Drains of this process, by why it stops.",
+	}, []string{"reason"})
+	m.registry.MustRegister(m.sweep, m.confirm, m.stops)
 	for _, c := range []struct {
 		to         *prometheus.Counter
 		name, help string
@@ -183,6 +187,10 @@ func (m *Metrics) Observe(_ context.Context, e warren.Event) {
 		m.missed.Inc() // the log and 'warren schedules list' say which
 	case warren.JobQuarantined:
 		m.finished.WithLabelValues(other, other, "quarantined").Inc() // only its number is known here
+	case warren.ConsumerStopping:
+		m.stops.WithLabelValues(string(e.Reason)).Inc()
+	case warren.JobsClaimed, warren.JobStuck, warren.JobDuplicate, warren.ConsumerStarted, warren.ConsumerIdle, warren.ConsumerStopped:
+		// What jobs come to tells more.
 	case warren.SweepEnded:
 		m.sweep.WithLabelValues(e.Part).Observe(e.Took.Seconds())
 	}

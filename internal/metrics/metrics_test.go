@@ -203,6 +203,7 @@ func TestDocumented(t *testing.T) {
 	m.Dropped(1)
 	m.Observe(t.Context(), warren.Event{Kind: warren.JobStarted, Job: job("q", "k")})
 	m.Observe(t.Context(), warren.Event{Kind: warren.SweepEnded, Part: "rescue"})
+	m.Observe(t.Context(), warren.Event{Kind: warren.ConsumerStopping, Reason: warren.StopAsked})
 	exported := map[string]bool{}
 	for name := range scrape(t, m) {
 		name, _, _ = strings.Cut(name, "{")
