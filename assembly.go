@@ -160,7 +160,11 @@ func (p *parts) listen(ctx context.Context) error {
 	log := p.consumer.cfg.Log
 	for pause := time.Second; ctx.Err() == nil; pause = min(2*pause, time.Minute) {
 		began := time.Now()
-		err := p.consumer.cfg.Store.Listen(ctx, p.polled.Wake)
+		err := p.consumer.cfg.Store.Listen(ctx, func() {
+			p.polled.Hearing(true)
+			p.polled.Wake()
+		})
+		p.polled.Hearing(false)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // it ended because it was asked to
 		}

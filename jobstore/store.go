@@ -172,8 +172,8 @@ type Sweeper interface {
 type Waker interface {
 	// Wake tells every listening process.
 	Wake(ctx context.Context, bands []Band) error
-	// Listen calls wake for every Wake until ctx ends. It returns an error at once where there
-	// is nothing to listen to (a transaction pooler, say).
+	// Listen calls wake once it hears, and for every Wake from then on until ctx ends. It returns an
+	// error at once where there is nothing to listen to (a transaction pooler, say).
 	Listen(ctx context.Context, wake func()) error
 }
 

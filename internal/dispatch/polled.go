@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/warrenq/warren/internal/lifecycle"
@@ -18,7 +19,8 @@ const stale = 250 * time.Millisecond
 // PolledConfig is what a PolledFeed needs.
 type PolledConfig struct {
 	Claim ClaimConfig
-	// Tick is how often the database is looked at without a wake. Default 1 s.
+	// Tick is how often the database is looked at without a wake, while none can be heard.
+	// Default 1 s; five times as long while they are heard.
 	Tick time.Duration
 	// Budget ends the feed after so many jobs; 0 = no limit.
 	Budget int
@@ -37,6 +39,7 @@ type PolledFeed struct {
 	claiming claiming
 	hand     *handoff
 	woken    chan struct{}
+	hearing  atomic.Bool
 
 	mu      sync.Mutex
 	idle    bool           // waits for a wake, slots are free
@@ -67,6 +70,10 @@ func (f *PolledFeed) Wake() {
 	default:
 	}
 }
+
+// Hearing says whether Wake is called when other processes wake: then the tick is only for wakes
+// that were lost, and comes less often.
+func (f *PolledFeed) Hearing(yes bool) { f.hearing.Store(yes) }
 
 // Offer tells of jobs that became READY in this process. It reports whether the feed takes them
 // over: claims them at once, or else tells other consumers of them. A feed does where all of them
@@ -187,8 +194,11 @@ func (f *PolledFeed) quiet(ctx context.Context) bool {
 // awaitWake waits for a wake or the tick, which comes soon where something is known to be left.
 func (f *PolledFeed) awaitWake(ctx context.Context, busy bool) {
 	tick := f.cfg.Tick
-	if f.cfg.UntilEmpty && f.cfg.EmptyFor == 0 || busy {
+	switch {
+	case f.cfg.UntilEmpty && f.cfg.EmptyFor == 0 || busy:
 		tick = 50 * time.Millisecond
+	case f.hearing.Load() && f.cfg.EmptyFor == 0:
+		tick *= 5
 	}
 	t := time.NewTimer(tick)
 	defer t.Stop()

@@ -75,6 +75,13 @@ func TestPolledLooksAtTheTickAndAtAWake(t *testing.T) {
 		if n := len(r.claims()); n < 6 || n > 8 {
 			t.Errorf("%d claims in 70 s with nothing to do, want one a tick", n)
 		}
+		feed.Hearing(true)
+		feed.Wake()
+		r.forgetCalls()
+		pass(100 * time.Second)
+		if n := len(r.claims()); n != 2 {
+			t.Errorf("%d claims in 100 s while wakes are heard, want one every five ticks", n)
+		}
 	})
 }
 

@@ -10,8 +10,9 @@ import (
 	"github.com/warrenq/warren/jobstore"
 )
 
+// wakeSQL does not wait for the disk: a wake that a crash of the server takes along is of no use after it.
 const wakeSQL = `-- warren: wake
-SELECT pg_notify($1, '')`
+SELECT set_config('synchronous_commit', 'off', true), pg_notify($1, '')`
 
 // Wake implements jobstore.Waker. The bands are not sent: whoever listens looks at its own.
 func (s *Store) Wake(ctx context.Context, bands []jobstore.Band) error {
@@ -43,6 +44,7 @@ func (s *Store) Listen(ctx context.Context, wake func()) error {
 	if _, err := conn.Exec(connecting, "LISTEN "+pgx.Identifier{s.channel()}.Sanitize()); err != nil {
 		return wrap("listen", err)
 	}
+	wake() // what was told before is not heard
 	for {
 		if _, err := conn.WaitForNotification(ctx); err != nil {
 			if ctx.Err() != nil {
