@@ -30,6 +30,7 @@ type run struct {
 	seed     uint64
 	jobs     int
 	quick    bool
+	race     bool
 	attack   time.Duration // how long faults go on
 	patience time.Duration // how long jobs may take to end after that
 	dir      string
@@ -86,6 +87,8 @@ func main() {
 	flag.IntVar(&r.jobs, "jobs", 0, "jobs of stage E to try (0 = 4000, or 800 when quick; a quarter is rolled back)")
 	flag.BoolVar(&r.quick, "quick", false, "the cut of about two minutes")
 	flag.StringVar(&list, "stages", "", "letters of the stages to run, with commas (default: all, or those of the cut)")
+	flag.DurationVar(&r.attack, "attack", 0, "how long random faults go on (0 = 70s, or 25s when quick); give -jobs to fit")
+	flag.BoolVar(&r.race, "race", false, "build the suite's consumers with the race detector")
 	flag.StringVar(&r.only, "only", "", "play only scenes whose names have this in them")
 	again := flag.Bool("report", false, "only write "+reportPath+" from the results in out/")
 	flag.Parse()
@@ -174,10 +177,13 @@ func (r *run) defaults() {
 	if r.seed == 0 {
 		r.seed = uint64(rand.Uint32())
 	}
-	r.attack, r.patience = 70*time.Second, 100*time.Second
-	jobs := 4000
+	attack, jobs := 70*time.Second, 4000
 	if r.quick {
-		r.attack, jobs = 25*time.Second, 800
+		attack, jobs = 25*time.Second, 800
+	}
+	r.patience = 100 * time.Second
+	if r.attack <= 0 {
+		r.attack = attack
 	}
 	if r.jobs == 0 {
 		r.jobs = jobs
@@ -185,6 +191,12 @@ func (r *run) defaults() {
 	r.command = fmt.Sprintf("go run . -seed %d -jobs %d", r.seed, r.jobs)
 	if r.quick {
 		r.command += " -quick"
+	}
+	if r.attack != attack {
+		r.command += " -attack " + r.attack.String()
+	}
+	if r.race {
+		r.command += " -race"
 	}
 	if out, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output(); err == nil { //nolint:noctx // it is over at once
 		r.commit = strings.TrimSpace(string(out))
@@ -213,7 +225,11 @@ func (r *run) build(ctx context.Context) error {
 		return err
 	}
 	r.consumer = filepath.Join(r.bin, "chaos-consumer")
-	if err := goBuild(ctx, ".", "build", "-o", r.consumer, "./consumer"); err != nil {
+	args := []string{"build", "-o", r.consumer}
+	if r.race {
+		args = append(args, "-race")
+	}
+	if err := goBuild(ctx, ".", append(args, "./consumer")...); err != nil {
 		return err
 	}
 	fmt.Printf("built in %.0f s\n", time.Since(began).Seconds())

@@ -11,23 +11,25 @@ import (
 
 // result is what one stage came to, one line in a file of results.
 type result struct {
-	Stage    string             `json:"stage"`
-	Title    string             `json:"title"`
-	Command  string             `json:"command"`
-	Commit   string             `json:"commit"`
-	Seed     uint64             `json:"seed"`
-	Versions string             `json:"versions"`
-	Seconds  float64            `json:"seconds"`
-	Counts   check.Counts       `json:"counts"`
-	Faults   map[string]int     `json:"faults,omitempty"`
-	Drain    float64            `json:"drain_seconds,omitempty"`
-	Fenced   int                `json:"fenced,omitempty"`
-	Reissued int                `json:"reissued,omitempty"` // announced again by the lost-hint sweep
-	Recovery map[string]timings `json:"recovery,omitempty"`
-	Points   []string           `json:"points,omitempty"`  // what a stage went through, one by one
-	Mutants  map[string]string  `json:"mutants,omitempty"` // name -> how it was caught
-	Failures []string           `json:"failures,omitempty"`
-	Notes    []string           `json:"-"` // what jobs concerned went through
+	Stage    string         `json:"stage"`
+	Title    string         `json:"title"`
+	Command  string         `json:"command"`
+	Commit   string         `json:"commit"`
+	Seed     uint64         `json:"seed"`
+	Versions string         `json:"versions"`
+	Seconds  float64        `json:"seconds"`
+	Counts   check.Counts   `json:"counts"`
+	Faults   map[string]int `json:"faults,omitempty"`
+	Drain    float64        `json:"drain_seconds,omitempty"`
+	// LongestPause is for how many seconds no job ended anywhere.
+	LongestPause float64            `json:"longest_pause_seconds,omitempty"`
+	Fenced       int                `json:"fenced,omitempty"`
+	Reissued     int                `json:"reissued,omitempty"` // announced again by the lost-hint sweep
+	Recovery     map[string]timings `json:"recovery,omitempty"`
+	Points       []string           `json:"points,omitempty"`  // what a stage went through, one by one
+	Mutants      map[string]string  `json:"mutants,omitempty"` // name -> how it was caught
+	Failures     []string           `json:"failures,omitempty"`
+	Notes        []string           `json:"-"` // what jobs concerned went through
 
 	history *check.History
 	violent []check.Violation

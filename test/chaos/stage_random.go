@@ -69,6 +69,7 @@ func randomChaos(ctx context.Context, run *run, r *result, w *world, faults []fa
 	stop()
 	r.Drain = took.Seconds()
 	depth, poison := w.emptied(ctx, 30*time.Second)
+	w.endAll(r)
 	h, err := w.gather(ctx, b.all())
 	if err != nil {
 		return err
@@ -78,8 +79,42 @@ func randomChaos(ctx context.Context, run *run, r *result, w *world, faults []fa
 	r.Faults = maps.Clone(sab.counts)
 	w.fromLogs(r)
 	recoveries(r, h)
+	r.LongestPause = longestPause(h).Seconds()
 	r.judge(h)
 	return nil
+}
+
+// endAll asks the consumers to end, and fails the stage for one that does not, or that leaves something behind.
+func (w *world) endAll(r *result) {
+	var ending sync.WaitGroup
+	for _, p := range w.processes() {
+		if !p.alive() {
+			continue
+		}
+		ending.Go(func() {
+			if !p.stop(30 * time.Second) {
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				r.fail("%s did not end well within 30 s of SIGTERM; its log is %s", p.name, p.logPath)
+			}
+		})
+	}
+	ending.Wait()
+}
+
+// longestPause is for how long no job ended anywhere while there were jobs that had been published.
+func longestPause(h *check.History) (longest time.Duration) {
+	var ends []time.Time
+	for _, run := range h.Runs {
+		if !run.End.IsZero() {
+			ends = append(ends, run.End)
+		}
+	}
+	slices.SortFunc(ends, time.Time.Compare)
+	for i := 1; i < len(ends); i++ {
+		longest = max(longest, ends[i].Sub(ends[i-1]))
+	}
+	return longest
 }
 
 func (s *saboteur) total() (n int) {
@@ -130,7 +165,7 @@ func (w *world) fromLogs(r *result) {
 				Outcomes, Jobs int
 			}
 			if json.Unmarshal([]byte(line), &l) != nil {
-				if strings.Contains(line, "DATA RACE") || strings.HasPrefix(line, "panic:") {
+				if strings.Contains(line, "DATA RACE") || strings.Contains(line, "LEAK: ") || strings.HasPrefix(line, "panic:") {
 					r.fail("%s says: %s", p.logPath, strings.TrimSpace(line))
 				}
 				continue

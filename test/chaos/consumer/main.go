@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -36,8 +37,6 @@ func setting(name string, otherwise time.Duration) time.Duration {
 }
 
 func run() error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
 	conf := zap.NewProductionConfig()
 	conf.Sampling = nil // the suite counts lines
 	log, err := conf.Build()
@@ -45,6 +44,16 @@ func run() error {
 		return err
 	}
 	go watchStalls(os.Getenv("CHAOS_STALLS"))
+	warm()
+	before := now()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	err = consume(ctx, log)
+	stop()
+	return errors.Join(err, leftovers(before))
+}
+
+// consume runs the consumer until ctx ends.
+func consume(ctx context.Context, log *zap.Logger) error {
 	store, err := open(ctx, log)
 	if err != nil || store == nil {
 		return err
