@@ -75,7 +75,7 @@ func (w When) Between(from, to string) When {
 	return w
 }
 
-// Once is one instant. What was missed while nobody was there runs later, unless CatchUp is 0.
+// Once is one instant, in milliseconds. What was missed while nobody was there runs later, unless CatchUp is 0.
 func Once(at time.Time) When { return When{d: schedule.Definition{Once: at.UTC()}} }
 
 // Manual never runs by itself, only by Schedules.Run or 'warren schedules run'.
@@ -139,15 +139,7 @@ func (r *rules) definition(s Schedule) (*schedule.Definition, error) {
 		s.Args = json.RawMessage("{}")
 	}
 	d := s.when()
-	errs := []error{schedule.CheckName(s.Name)}
-	job, err := r.newJob(kind, s.Args, s.Opts)
-	if err != nil {
-		errs = append(errs, err)
-	} else {
-		d.Kind, d.Args, d.Queue, d.Priority, d.SerialGroup = job.Kind, job.Args, job.Queue, job.Priority, job.SerialGroup
-		d.MaxAttempts, d.Timeout, d.Metadata, d.Tags = job.MaxAttempts, schedule.Duration(job.Timeout), job.Metadata, job.Tags
-		errs = append(errs, onlyScheduled(&job))
-	}
+	errs := []error{schedule.CheckName(s.Name), r.scheduledJob(kind, s, &d)}
 	if len(d.Tags) >= maxTags {
 		errs = append(errs, fmt.Errorf("%d tags are too many: the jobs of a schedule have one more, and at most %d", len(d.Tags), maxTags))
 	}
@@ -158,6 +150,23 @@ func (r *rules) definition(s Schedule) (*schedule.Definition, error) {
 		return nil, invalidJobError{fmt.Errorf("schedule %.140q: %w", s.Name, err)}
 	}
 	return &d, nil
+}
+
+// scheduledJob puts the job into the definition.
+func (r *rules) scheduledJob(kind string, s Schedule, d *schedule.Definition) error {
+	if len(r.registry.opts(kind).UniqueBy) > 0 {
+		return fmt.Errorf("kind %s is unique by fields of its args, and the run that waits would hold the key until its time; "+
+			"schedule another kind, whose handler publishes this one", kind)
+	}
+	o := s.Opts
+	o.Now = o.Now || o.Delay == 0 && o.At.IsZero() && o.Debounce == 0 // a delay of the kind is not of its schedules
+	job, err := r.newJob(kind, s.Args, o)
+	if err != nil {
+		return err
+	}
+	d.Kind, d.Args, d.Queue, d.Priority, d.SerialGroup = job.Kind, job.Args, job.Queue, job.Priority, job.SerialGroup
+	d.MaxAttempts, d.Timeout, d.Metadata, d.Tags = job.MaxAttempts, schedule.Duration(job.Timeout), job.Metadata, job.Tags
+	return onlyScheduled(&job)
 }
 
 // onlyScheduled refuses what a job of a schedule cannot have, whatever options there are.

@@ -409,6 +409,28 @@ func TestTheNextRunIsAJob(t *testing.T) {
 	}
 }
 
+// Once is once, however fine its time, also when the program that declares it starts again afterwards.
+func TestOnce(t *testing.T) {
+	t.Parallel()
+	store, clock := newClockStore(t, "2026-06-01T09:30:00Z")
+	var runs ran
+	registry := runs.registry()
+	launch := warren.Schedule{Name: "launch", When: warren.Once(time.Date(2026, 6, 1, 10, 0, 0, 123_456_789, time.UTC)), Args: report{}}
+	run(t, clockNode(t, store, registry, launch))
+	await(t, "it is declared", func() bool {
+		list, _, err := store.Schedules(t.Context())
+		return err == nil && len(list) == 1
+	})
+	for _, now := range []string{"2026-06-01T10:00:01Z", "2026-06-01T11:00:00Z", "2027-06-01T10:00:01Z"} {
+		clock.set(at(t, now))
+		await(t, "what is due has run", func() bool { return idle(t, store) })
+	}
+	schedules := declares(t, store, launch)
+	if info, err := schedules.Get(t.Context(), "launch"); err != nil || !info.Next.IsZero() || len(runs.of("launch")) != 1 {
+		t.Errorf("it ran at %q and is %+v, %v", runs.of("launch"), info, err)
+	}
+}
+
 // What is wrong with a schedule is said when it is declared, with the value and what would be right.
 func TestBadSchedules(t *testing.T) {
 	t.Parallel()
@@ -441,6 +463,20 @@ func TestBadSchedules(t *testing.T) {
 		if _, err := schedules.Add(t.Context(), s); err == nil || !strings.Contains(err.Error(), want) || !errors.Is(err, warren.ErrInvalidJob) || len(err.Error()) > 600 {
 			t.Errorf("want %q, got %v", want, err)
 		}
+	}
+	var kinds warren.Registry
+	warren.RegisterFunc(&kinds, func(context.Context, *warren.Job[report]) error { return nil }, warren.KindOpts{UniqueBy: []string{"for"}})
+	warren.RegisterFunc(&kinds, func(context.Context, *warren.Job[mail]) error { return nil }, warren.KindOpts{Delay: time.Hour})
+	client, err := warren.NewClient(warren.ClientConfig{Store: store, Registry: &kinds})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Schedules(store).Add(t.Context(), good()); err == nil || !strings.Contains(err.Error(), "kind report is unique by fields of its args") {
+		t.Errorf("a unique kind: %v", err)
+	}
+	delayed := warren.Schedule{Name: "delayed", When: warren.Cron("0 3 * * *"), Args: mail{}}
+	if info, err := client.Schedules(store).Add(t.Context(), delayed); err != nil || !info.Next.Equal(at(t, "2026-06-02T03:00:00Z")) {
+		t.Errorf("a kind with a delay: %+v, %v", info, err)
 	}
 	var runs ran
 	bad := good()

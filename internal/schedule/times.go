@@ -43,7 +43,7 @@ func (d *Definition) Times() (Times, error) {
 	if y := d.Once.Year(); y < 1970 || y > 9998 {
 		return nil, fmt.Errorf("once %s is outside of the years 1970 to 9998", d.Once.Format(time.RFC3339))
 	}
-	return once{d.Once}, nil
+	return once{d.Once.Truncate(time.Millisecond)}, nil // as every database keeps it, so that it is not after itself
 }
 
 // location finds a time zone. The machine's own has no name that means the same elsewhere.
