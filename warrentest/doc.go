@@ -12,7 +12,7 @@
 //     was published, whether it ran or not.
 //   - [Env.Drain] runs everything that is due and tells what came of it.
 //   - [Opts].Inline runs each job before its Publish returns.
-//   - [Perform] and [PerformFunc] run one attempt of one handler.
+//   - [Perform] and [PerformFunc] run one attempt of one handler; [Attempt.RequireWait] and its like ask what it said.
 //
 // # Time
 //

@@ -117,6 +117,9 @@ func (e *Env) attempt(ctx context.Context, ended *warren.Event) (*Attempt, error
 	if !a.State.Final() {
 		a.Delay = max(job.AvailableAt.Sub(e.Now()), 0)
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.ran = append(e.ran, *a)
 	return a, nil
 }
 

@@ -45,6 +45,7 @@ type Env struct {
 
 	mu    sync.Mutex
 	now   time.Time
+	ran   []Attempt
 	ended chan struct{} // closed and replaced when an attempt has ended
 }
 
