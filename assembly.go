@@ -87,7 +87,7 @@ func (c *Consumer) assemble() (*parts, error) {
 	})
 	guards := guarding{store: cfg.Store, released: func(refs []jobstore.Ref) { relay.Add(refs...) }, log: cfg.Log}
 	p.pool = worker.NewPool(worker.PoolConfig{
-		Slots: cfg.Concurrency, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(guards),
+		Slots: cfg.Concurrency, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(guards, cfg.Keys),
 		Noter: cfg.Store, Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.Add(refs...) }, Drain: cfg.DrainTimeout, Grace: cfg.Grace, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
 		Started: c.started, Ended: c.ended, Stuck: c.stuck, MaxStuck: cfg.MaxStuck, Log: cfg.Log,
 	})

@@ -41,6 +41,8 @@ type ClientConfig struct {
 	MaxArgs int
 	// HintSize is how many numbers one message to the broker carries at most. Default 50.
 	HintSize int
+	// Keys encrypt the args of kinds that are KindOpts.Encrypted. See ParseKeys.
+	Keys *KeyRing
 	// Observer is told of JobPublished, and of what SweepOnce finds.
 	Observer Observer
 	// Log gets what goes wrong in the background. Default: nothing is logged.
@@ -110,7 +112,7 @@ func newClient(cfg ClientConfig, offer func(refs []jobstore.Ref) (taken bool)) (
 		return nil, err
 	}
 	c := &Client{cfg: cfg, rules: rules{
-		priorities: cfg.Priorities, defaultQueue: cfg.DefaultQueue, maxArgs: cfg.MaxArgs, registry: cfg.Registry,
+		priorities: cfg.Priorities, defaultQueue: cfg.DefaultQueue, maxArgs: cfg.MaxArgs, registry: cfg.Registry, keys: cfg.Keys,
 	}}
 	if cfg.Broker != nil {
 		c.announcer = dispatch.NewBrokered(cfg.Broker, cfg.HintSize)

@@ -89,6 +89,8 @@ type ConsumerConfig struct {
 	// microseconds.
 	NoMemory bool
 
+	// Keys are as in ClientConfig; they are needed when a registered kind is Encrypted.
+	Keys     *KeyRing
 	Hooks    Hooks
 	Observer Observer
 	// Version is shown to operators.
@@ -133,7 +135,7 @@ func (c ConsumerConfig) withDefaults() ConsumerConfig {
 func (c *ConsumerConfig) client() ClientConfig {
 	return ClientConfig{
 		Store: c.Store, Broker: c.Broker, Registry: c.Registry, Priorities: c.Priorities,
-		DefaultQueue: c.DefaultQueue, MaxArgs: c.MaxArgs, HintSize: c.HintSize, Observer: c.Observer, Log: c.Log,
+		DefaultQueue: c.DefaultQueue, MaxArgs: c.MaxArgs, HintSize: c.HintSize, Keys: c.Keys, Observer: c.Observer, Log: c.Log,
 	}
 }
 
@@ -157,6 +159,13 @@ func (c *ConsumerConfig) validate(configured []int) error {
 	for _, p := range c.Take {
 		if !slices.Contains(configured, p) {
 			errs = append(errs, fmt.Errorf("priority %d is not configured (%s)", p, joinInts(configured)))
+		}
+	}
+	if c.Registry != nil && c.Keys == nil {
+		for kind, k := range c.Registry.kinds {
+			if k.opts.Encrypted {
+				errs = append(errs, fmt.Errorf("kind %s is encrypted, and there are no keys; configure keys, as 'warren keys generate' makes them", kind))
+			}
 		}
 	}
 	for _, q := range c.Queues {

@@ -67,6 +67,7 @@ type rules struct {
 	defaultQueue string
 	maxArgs      int
 	registry     *Registry
+	keys         *KeyRing
 }
 
 // ErrInvalidJob marks errors about a job that was not published because of what it asks for:
@@ -122,7 +123,10 @@ func (r *rules) newJob(kind string, args any, o PublishOpts) (jobstore.NewJob, e
 			return jobstore.NewJob{}, inField("metadata", fmt.Errorf("metadata: %w", err))
 		}
 	}
-	return job, checkJob(&job)
+	if err := checkJob(&job); err != nil {
+		return job, err
+	}
+	return job, r.sealArgs(&job, k.Encrypted)
 }
 
 // delayed takes the kind's delay, unless the job says when it is to run.

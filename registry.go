@@ -79,6 +79,13 @@ type KindOpts struct {
 	OnFailed func(ctx context.Context, job *jobstore.Job, err error)
 	// SkipOnRetry lets a serial group pass this kind's jobs while they back off, wait or are not yet due.
 	SkipOnRetry bool
+	// Encrypted stores args encrypted, with ClientConfig.Keys, and gives handlers and middleware the clear ones.
+	// A job with a key that is unknown here WAITs; one whose args were tampered with, or are not
+	// encrypted, is PERMANENTLY_FAILED.
+	Encrypted bool
+	// AcceptPlain, with Encrypted, also runs jobs whose args are not encrypted: those published before, and by
+	// warren.enqueue(), which has no keys.
+	AcceptPlain bool
 	// Middleware wraps this kind's handler, the first outermost, inside of the registry's.
 	Middleware []Middleware
 	// Guards say when a job of this kind may begin; see there. They are asked before the middleware.
@@ -92,6 +99,8 @@ func (o *KindOpts) check() error {
 		return fmt.Errorf("delay %s is negative", o.Delay)
 	case o.UniqueFor < 0 && o.UniqueFor != Forever && o.UniqueFor != UntilStart:
 		return fmt.Errorf("unique-for %s is negative", o.UniqueFor)
+	case o.AcceptPlain && !o.Encrypted:
+		return errors.New("accept-plain needs encrypted: without it args are never encrypted")
 	case o.UniqueFor != 0 && len(o.UniqueBy) == 0:
 		return fmt.Errorf("unique-for %s needs unique-by: it says what must not exist twice", o.UniqueFor)
 	case o.Timeout < 0:
@@ -227,7 +236,7 @@ func (r *Registry) opts(kind string) KindOpts {
 }
 
 // workers builds what the pool runs.
-func (r *Registry) workers(g guarding) map[string]worker.Kind {
+func (r *Registry) workers(g guarding, keys *KeyRing) map[string]worker.Kind {
 	kinds := make(map[string]worker.Kind, len(r.kinds))
 	for name, k := range r.kinds {
 		h := k.handle
@@ -238,11 +247,12 @@ func (r *Registry) workers(g guarding) map[string]worker.Kind {
 			h = m(h)
 		}
 		h = g.wrap(r.guards.and(k.opts.Guards), h)
+		h = keys.opened(k.opts, h) // outermost: guards may go by args, too
 		backoff := k.opts.Backoff
 		if backoff == nil {
 			backoff = worker.DefaultBackoff
 		}
-		kinds[name] = worker.Kind{Handle: worker.Handler(h), Timeout: k.opts.Timeout, Failed: k.opts.OnFailed, Policy: worker.Policy{
+		kinds[name] = worker.Kind{Handle: worker.Handler(h), Timeout: k.opts.Timeout, Failed: keys.openedFailed(k.opts.OnFailed), Policy: worker.Policy{
 			Backoff: backoff, MaxErrors: k.opts.MaxErrors, RetryFor: k.opts.RetryFor, RetryUntil: k.opts.RetryUntil,
 		}}
 	}

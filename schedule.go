@@ -158,6 +158,10 @@ func (r *rules) scheduledJob(kind string, s Schedule, d *schedule.Definition) er
 		return fmt.Errorf("kind %s is unique by fields of its args, and the run that waits would hold the key until its time; "+
 			"schedule another kind, whose handler publishes this one", kind)
 	}
+	if r.registry.opts(kind).Encrypted {
+		return fmt.Errorf("kind %s is encrypted, and a schedule keeps its args for longer than their key may last; "+
+			"schedule another kind, whose handler publishes this one", kind)
+	}
 	o := s.Opts
 	o.Now = o.Now || o.Delay == 0 && o.At.IsZero() && o.Debounce == 0 // a delay of the kind is not of its schedules
 	job, err := r.newJob(kind, s.Args, o)

@@ -272,6 +272,7 @@ type Store interface {
 	Scheduler
 	Housekeeper
 	Auditor
+	Resealer
 	Queues
 	Pauser
 	Gauger

@@ -126,7 +126,7 @@ func (e *Env) attempt(ctx context.Context, ended *warren.Event) (*Attempt, error
 // consumer makes one that runs a single job, if there is one due.
 func (e *Env) consumer(seen warren.Observer) (*warren.Consumer, error) {
 	return warren.NewConsumer(warren.ConsumerConfig{
-		Store: e.store, Registry: e.registry, Priorities: e.opts.Priorities, DefaultQueue: e.opts.DefaultQueue,
+		Store: e.store, Registry: e.registry, Keys: e.opts.Keys, Priorities: e.opts.Priorities, DefaultQueue: e.opts.DefaultQueue,
 		Concurrency: 1, MaxJobs: 1, UntilEmpty: true, NoMemory: true, Hooks: e.opts.Hooks, Observer: seen,
 		// A test moves the clock by days, which must not end a lease or prune what it wants to look at.
 		Heartbeat: warren.Heartbeat{TTL: 100 * 365 * 24 * time.Hour}, Retention: jobstore.Retention{},

@@ -20,6 +20,8 @@ type Opts struct {
 	DefaultQueue string
 	// Hooks are called around every attempt, as in warren.ConsumerConfig.
 	Hooks warren.Hooks
+	// Keys encrypt args as in production. Default: a key of the Env's own.
+	Keys *warren.KeyRing
 	// Inline runs jobs when they are published: Publish returns after their attempt. See the package
 	// documentation.
 	Inline bool
@@ -79,6 +81,15 @@ func (e *Env) open(ctx context.Context) error {
 	if err := e.store.Migrate(ctx); err != nil {
 		return err
 	}
+	if e.opts.Keys == nil {
+		key, err := warren.GenerateKey("test")
+		if err == nil {
+			e.opts.Keys, err = warren.ParseKeys(key)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	// A consumer checks the whole registry, and this one is not run.
 	if _, err := e.consumer(nil); err != nil { //nolint:contextcheck // it makes a consumer and starts nothing
 		return err
@@ -88,7 +99,7 @@ func (e *Env) open(ctx context.Context) error {
 		store = newInline(e)
 	}
 	e.client, err = warren.NewClient(warren.ClientConfig{
-		Store: store, Registry: e.registry, Priorities: e.opts.Priorities, DefaultQueue: e.opts.DefaultQueue,
+		Store: store, Registry: e.registry, Priorities: e.opts.Priorities, DefaultQueue: e.opts.DefaultQueue, Keys: e.opts.Keys,
 	})
 	if err != nil {
 		return err
@@ -147,7 +158,14 @@ func (e *Env) patience() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(e.tb.Context()), e.opts.Patience)
 }
 
-// List makes an Env something that RequirePublished looks into. It returns jobs by number.
+// List makes an Env something that RequirePublished looks into. It returns jobs by number, with their args in
+// the clear.
 func (e *Env) List(ctx context.Context, f jobstore.Filter) ([]jobstore.Job, error) {
-	return e.store.List(ctx, f)
+	jobs, err := e.store.List(ctx, f)
+	for i := range jobs {
+		if args, err := e.opts.Keys.OpenArgs(&jobs[i]); err == nil {
+			jobs[i].Args = args // else a test is about just that
+		}
+	}
+	return jobs, err
 }

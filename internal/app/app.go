@@ -195,8 +195,20 @@ func (a *App) clientConfig(registry *warren.Registry, b broker.Broker) warren.Cl
 	return warren.ClientConfig{
 		Store: a.Store, Broker: b, Registry: registry, Priorities: a.Config.Priorities,
 		DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs, HintSize: a.Config.HintSize,
-		Observer: a.observer, Log: a.Log,
+		Keys: a.keys(), Observer: a.observer, Log: a.Log,
 	}
+}
+
+// keys are those that encrypt args, nil for none. The configuration has checked them.
+func (a *App) keys() *warren.KeyRing {
+	if a.Config.Keys == "" {
+		return nil
+	}
+	ring, err := warren.ParseKeys(string(a.Config.Keys))
+	if err != nil {
+		return nil
+	}
+	return ring
 }
 
 // Publishing runs fn with a client whose jobs are announced in the background. When fn is done it

@@ -60,7 +60,7 @@ func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
 		Priorities: a.Config.Priorities, DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs,
 		HintSize: a.Config.HintSize, Concurrency: a.Config.Concurrency, MaxJobs: o.MaxJobs, UntilEmpty: o.UntilEmpty, EmptyFor: o.EmptyFor, Force: o.Force,
 		MaxTime: o.MaxTime, MaxMemory: o.MaxMemory, MaxStuck: o.MaxStuck, DrainTimeout: a.Config.DrainTimeout, Schedules: a.Config.Schedules,
-		Retention: a.Config.Retention, Version: a.opts.Version, Log: a.Log,
+		Keys: a.keys(), Retention: a.Config.Retention, Version: a.opts.Version, Log: a.Log,
 	})
 	if err != nil {
 		return usageError{err}

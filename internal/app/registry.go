@@ -24,7 +24,7 @@ func (a *App) Registry() (*warren.Registry, error) {
 		opts := warren.KindOpts{
 			Queue: k.Queue, Priority: k.Priority, HasPriority: true, Timeout: k.Timeout,
 			MaxAttempts: k.MaxAttempts, SkipOnRetry: k.GroupSkip, Guards: k.Guards.For(name), MaxErrors: k.MaxErrors, RetryFor: k.RetryFor,
-			Delay: k.Delay, UniqueBy: k.UniqueBy, UniqueFor: k.UniqueFor,
+			Encrypted: k.Encrypted, AcceptPlain: k.AcceptPlain, Delay: k.Delay, UniqueBy: k.UniqueBy, UniqueFor: k.UniqueFor,
 		}
 		if opts.MaxAttempts == 0 {
 			opts.MaxAttempts = warren.Unlimited

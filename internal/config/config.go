@@ -66,6 +66,8 @@ type Config struct {
 	// APIToken must come with every request to the HTTP API, "" for none. An address that others
 	// reach needs one.
 	APIToken Secret
+	// Keys encrypt the args of kinds that are Encrypted, the first one; all decrypt. "" = none. They are valid.
+	Keys Secret
 	// LogFormat is auto, json or console. Default auto: console on a terminal, json elsewhere.
 	LogFormat string
 	// LogLevel is debug, info, warn or error. Default info.

@@ -11,6 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/warrenq/warren/internal/seal"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -126,6 +127,7 @@ func jobKeys() []key {
 			show: func(c *Config) string { return FormatSize(int64(c.MaxArgs)) },
 		},
 		intKey("max_attempts", "25", func(c *Config) *int { return &c.MaxAttempts }, 0, 1_000_000),
+		encryptionKeys(),
 		{name: "kinds", block: (*loader).kinds},
 		{name: "schedules", block: (*loader).schedules},
 	}
@@ -185,6 +187,24 @@ func apiTokenKey() key {
 			return err
 		}),
 		show: func(c *Config) string { return c.APIToken.String() },
+	}
+}
+
+// encryptionKeys are a secret as a whole; which there are is said by 'warren keys rotate --dry-run'.
+func encryptionKeys() key {
+	return key{
+		name: "keys", secret: true,
+		set: scalar(func(c *Config, s string) error {
+			if s == "" {
+				return nil
+			}
+			if _, err := seal.Parse(s); err != nil {
+				return err
+			}
+			c.Keys = Secret(s)
+			return nil
+		}),
+		show: func(c *Config) string { return c.Keys.String() },
 	}
 }
 

@@ -47,6 +47,9 @@ type Kind struct {
 	// UniqueBy makes jobs that name no mode unique by these fields of their args, UniqueFor for how long.
 	UniqueBy  []string
 	UniqueFor time.Duration
+	// Encrypted stores args encrypted with Config.Keys; AcceptPlain also runs jobs whose args are not.
+	Encrypted   bool
+	AcceptPlain bool
 	// GroupSkip lets the serial group pass a job that backs off (group_on_retry: skip).
 	GroupSkip bool
 	// Guards are rate_limit, max_running and breaker.
@@ -97,6 +100,8 @@ func (l *loader) kind(name string, n *yaml.Node, o origin) {
 		"retry_for":    text(func(s string) (err error) { k.RetryFor, err = ParseDuration(s); return err }),
 		"timeout":      text(func(s string) (err error) { timeout, err = ParseDuration(s); return err }),
 		"priority":     text(func(s string) (err error) { k.Priority, err = l.priority(s); return err }),
+		"encrypted":    text(func(s string) (err error) { k.Encrypted, err = yesNo(s); return err }),
+		"accept_plain": text(func(s string) (err error) { k.AcceptPlain, err = yesNo(s); return err }),
 		"delay":        text(func(s string) (err error) { k.Delay, err = ParseDuration(s); return err }),
 		"unique_by":    func(n *yaml.Node) (err error) { k.UniqueBy, err = uniqueBy(n); return err },
 		"unique_for":   text(func(s string) (err error) { k.UniqueFor, err = uniqueFor(s); return err }),
@@ -117,6 +122,12 @@ func (l *loader) kind(name string, n *yaml.Node, o origin) {
 		k.Timeout = timeout
 	case k.Webhook != nil:
 		k.Timeout = webhookTimeout
+	}
+	if k.Encrypted && l.cfg.Keys == "" {
+		l.complain("%s: %s.encrypted needs keys: make one with 'warren keys generate' and set WARREN_KEYS or WARREN_KEYS_FILE", o.at(set["encrypted"]), path)
+	}
+	if k.AcceptPlain && !k.Encrypted {
+		l.complain("%s: %s.accept_plain is for a kind that is encrypted; remove it, or add encrypted: true", o.at(set["accept_plain"]), path)
 	}
 	if set["unique_for"] != nil && len(k.UniqueBy) == 0 {
 		l.complain("%s: %s.unique_for needs unique_by, the fields of the args that must not exist twice", o.at(set["unique_for"]), path)
@@ -153,6 +164,8 @@ func (l *loader) listKind(path string, k Kind, set map[string]*yaml.Node, o orig
 		{"max_attempts", strconv.Itoa(k.MaxAttempts)},
 		{"timeout", FormatDuration(k.Timeout)},
 		{"backoff", listDurations(k.Backoff)},
+		{"encrypted", onlyTrue(k.Encrypted)},
+		{"accept_plain", onlyTrue(k.AcceptPlain)},
 		{"delay", positive(k.Delay)},
 		{"unique_by", listFields(k.UniqueBy)},
 		{"unique_for", formatUniqueFor(k.UniqueFor)},
@@ -173,6 +186,19 @@ func positive(d time.Duration) string {
 		return ""
 	}
 	return FormatDuration(d)
+}
+
+func yesNo(s string) (bool, error) {
+	v, err := oneOf(s, "true", "false")
+	return v == "true", err
+}
+
+// onlyTrue is nothing for what is not so.
+func onlyTrue(v bool) string {
+	if v {
+		return "true"
+	}
+	return ""
 }
 
 func listFields(fields []string) string {

@@ -3,7 +3,7 @@ package postgres
 // statements lists every statement that names the schema. A test prepares each of them.
 func statements() []string {
 	return []string{
-		insertSQL, insertPlainSQL, insertKeyedSQL, settleSQL, requestSQL, answerRequestSQL, forgetRequestsSQL,
+		insertSQL, insertPlainSQL, insertKeyedSQL, settleSQL, sealedSQL, resealSQL, requestSQL, answerRequestSQL, forgetRequestsSQL,
 		claimSQL, claimNextSQL, waitSQL, grantedSQL, releaseUnknownSQL,
 		recordSQL, recordFinishedSQL, recordedSQL, noteSQL,
 		registerSQL, renewSQL, deregisterSQL, removeHolderSQL, consumersSQL, leadSQL, resignSQL,

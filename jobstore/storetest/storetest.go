@@ -37,6 +37,7 @@ func Run(t *testing.T, open Open) {
 		{"group", groupTests()},
 		{"key", keyTests()},
 		{"settle", settleTests()},
+		{"reseal", resealTests()},
 		{"hold", holdTests()},
 		{"sweep", sweepTests()},
 		{"schedule", scheduleTests()},
