@@ -185,6 +185,7 @@ type Consumer struct {
 	drainOnce sync.Once
 	tell      func(Event)  // the observer, with no context: what happens to a consumer is part of no call
 	reason    atomic.Value // StopReason: why it stops
+	left      atomic.Int64 // handlers that were left behind
 	taken     atomic.Int64 // jobs that were started, when there is a limit
 	now       chan struct{}
 	nowOnce   sync.Once

@@ -94,6 +94,9 @@ type Hooks = worker.Hooks
 
 func (c *Consumer) stuck(job *jobstore.Job, err *worker.StuckError) {
 	c.observe(Event{Kind: JobStuck, Job: job, Err: err})
+	if n := c.left.Add(1); c.cfg.MaxStuck > 0 && n >= int64(c.cfg.MaxStuck) {
+		c.stopping(StopStuck)
+	}
 }
 
 func (c *Consumer) started(job *jobstore.Job) {

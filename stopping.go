@@ -21,6 +21,7 @@ const (
 	StopMaxJobs   StopReason = "max_jobs"   // it has run MaxJobs
 	StopMaxTime   StopReason = "max_time"   // its MaxTime is up
 	StopMaxMemory StopReason = "max_memory" // the process has outgrown MaxMemory
+	StopStuck     StopReason = "stuck"      // MaxStuck handlers did not return when their context had ended
 	StopEmpty     StopReason = "empty"      // nothing was due, with UntilEmpty
 	StopFailed    StopReason = "failed"     // Run returned an error
 )

@@ -46,6 +46,7 @@ func TestStopReasons(t *testing.T) {
 	for want, how := range map[warren.StopReason]struct {
 		cfg   warren.ConsumerConfig
 		to    string // whom a job is for
+		opts  warren.PublishOpts
 		first func(t *testing.T, c *warren.Consumer, store warren.ConsumerStore)
 	}{
 		warren.StopAsked:     {first: func(_ *testing.T, c *warren.Consumer, _ warren.ConsumerStore) { c.Drain() }},
@@ -54,6 +55,7 @@ func TestStopReasons(t *testing.T) {
 		warren.StopMaxJobs:   {to: "ada", cfg: warren.ConsumerConfig{MaxJobs: 1}},
 		warren.StopMaxTime:   {cfg: warren.ConsumerConfig{MaxTime: time.Millisecond}},
 		warren.StopMaxMemory: {cfg: warren.ConsumerConfig{MaxMemory: 1}},
+		warren.StopStuck:     {to: "hang", opts: warren.PublishOpts{Timeout: time.Millisecond}, cfg: warren.ConsumerConfig{MaxStuck: 1, Grace: time.Millisecond}},
 		warren.StopEmpty:     {to: "ada", cfg: warren.ConsumerConfig{UntilEmpty: true}},
 	} {
 		t.Run(string(want), func(t *testing.T) {
@@ -62,8 +64,11 @@ func TestStopReasons(t *testing.T) {
 			how.cfg.Store, how.cfg.Sweep, how.cfg.Log, how.cfg.Observer = store, quick(), testLog(t), observer
 			how.cfg.Heartbeat.Every = 50 * time.Millisecond
 			how.cfg.Registry = handle(func(_ context.Context, job *warren.Job[mail]) error {
-				if job.Args.To == "stop" {
+				switch job.Args.To {
+				case "stop":
 					return warren.StopConsumer(nil)
+				case "hang":
+					<-t.Context().Done()
 				}
 				return nil
 			})
@@ -75,7 +80,7 @@ func TestStopReasons(t *testing.T) {
 				observer.first[warren.ConsumerIdle] = func() { how.first(t, c, store) }
 			}
 			if how.to != "" {
-				publish(t, c.Client(), how.to)
+				publish(t, c.Client(), how.to, how.opts)
 			}
 			if reason := c.StopReason(); reason != "" {
 				t.Errorf("it stops before it runs: %s", reason)

@@ -47,6 +47,7 @@ type Metrics struct {
 	expired, crashes   prometheus.Counter
 	stale, fenced      prometheus.Counter
 	unknown, lost      prometheus.Counter
+	stuck              prometheus.Counter
 	missed             prometheus.Counter
 	dropped            prometheus.Counter
 	stops              *prometheus.CounterVec
@@ -122,6 +123,7 @@ func (m *Metrics) loops() {
 		{&m.fenced, "warren_outcome_fenced_total", "Outcomes that changed nothing because the lease was no longer theirs."},
 		{&m.stale, "warren_stale_hints_total", "Numbers from the broker that there was nothing to do about: duplicates, jobs ended or held."},
 		{&m.dropped, "warren_notices_dropped_total", "Notices about failures that found no room or no listener."},
+		{&m.stuck, "warren_stuck_handlers_total", "Handlers that did not return after their context had ended, and were left behind."},
 		{&m.unknown, "warren_unknown_kind_total", "Jobs offered to this consumer that it has no handler for."},
 		{&m.missed, "warren_schedule_missed_total", "Times that runs of a schedule were found not to have happened in time, by the process that leads the sweep."},
 	} {
@@ -175,6 +177,8 @@ func (m *Metrics) Observe(_ context.Context, e warren.Event) {
 		m.of(e.Job).enqueued.Inc()
 	case warren.OutcomeFenced:
 		m.fenced.Add(float64(e.Count))
+	case warren.JobStuck:
+		m.stuck.Inc()
 	case warren.KindUnknown:
 		m.unknown.Add(float64(e.Count))
 	case warren.HintsRefused:
@@ -189,7 +193,7 @@ func (m *Metrics) Observe(_ context.Context, e warren.Event) {
 		m.finished.WithLabelValues(other, other, "quarantined").Inc() // only its number is known here
 	case warren.ConsumerStopping:
 		m.stops.WithLabelValues(string(e.Reason)).Inc()
-	case warren.JobsClaimed, warren.JobStuck, warren.JobDuplicate, warren.ConsumerStarted, warren.ConsumerIdle, warren.ConsumerStopped:
+	case warren.JobsClaimed, warren.JobDuplicate, warren.ConsumerStarted, warren.ConsumerIdle, warren.ConsumerStopped:
 		// What jobs come to tells more.
 	case warren.SweepEnded:
 		m.sweep.WithLabelValues(e.Part).Observe(e.Took.Seconds())

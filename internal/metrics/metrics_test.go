@@ -74,6 +74,7 @@ func TestEvents(t *testing.T) {
 	}
 	see(warren.Event{Kind: warren.LeaseLost, Job: mail})
 	see(warren.Event{Kind: warren.JobPublished, Job: mail})
+	see(warren.Event{Kind: warren.JobStuck, Job: mail})
 	see(warren.Event{Kind: warren.JobQuarantined, Job: &jobstore.Job{ID: 7}})
 	for i, kind := range []warren.EventKind{
 		warren.OutcomeFenced, warren.KindUnknown, warren.HintsRefused, warren.ConsumersExpired, warren.JobsCrashed,
@@ -95,7 +96,7 @@ func TestEvents(t *testing.T) {
 		`warren_worker_slots{state="busy"}`:                                           "2", `warren_worker_slots{state="idle"}`: "2",
 		"warren_lease_lost_total": "1", "warren_outcome_fenced_total": "2", "warren_unknown_kind_total": "3",
 		"warren_stale_hints_total": "4", "warren_lease_expired_total": "5", "warren_crash_total": "6",
-		"warren_schedule_missed_total":                    "1",
+		"warren_schedule_missed_total": "1", "warren_stuck_handlers_total": "1",
 		`warren_sweep_seconds_sum{part="due and outbox"}`: "2",
 	})
 }
