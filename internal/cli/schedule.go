@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/warrenq/warren"
+	"github.com/warrenq/warren/internal/terminal"
 )
 
 // scheduleFlags say what a schedule is to be.
@@ -184,7 +185,7 @@ func (e *Env) changed(out format, did string, info *warren.ScheduleInfo) error {
 	if line.Next != nil {
 		next = fmt.Sprintf("next %s, job %d", next, line.Job)
 	}
-	_, err := fmt.Fprintf(e.Stdout, "%s schedule %s (%s): %s\n", did, line.Name, line.When, next)
+	_, err := fmt.Fprintf(e.Stdout, "%s schedule %s (%s): %s\n", did, line.Name, terminal.OneLine(line.When), next)
 	return err
 }
 

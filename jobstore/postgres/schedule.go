@@ -29,7 +29,7 @@ SELECT ` + scheduleColumns + ` FROM (SELECT 1) one LEFT JOIN @schema@.job_schedu
 
 const dueSchedulesSQL = `-- warren: due schedules
 SELECT ` + scheduleColumns + ` FROM (
-  SELECT * FROM @schema@.job_schedules WHERE look_at <= clock_timestamp() ORDER BY look_at LIMIT $1
+  SELECT * FROM @schema@.job_schedules WHERE look_at <= now() ORDER BY look_at LIMIT $1
 ) s` + jobOfSchedule + ` ORDER BY s.look_at`
 
 // Schedules implements jobstore.Scheduler.

@@ -10,12 +10,13 @@ import (
 	"github.com/warrenq/warren/jobstore"
 )
 
-// lookSQL reads the first entry of three indexes.
+// lookSQL reads the first entry of three indexes. Of schedules that are not due there may be thousands, which
+// an index only passes over by a time that stands still.
 const lookSQL = `-- warren: look
 SELECT d.due IS NOT NULL AND d.due <= clock_timestamp(),
        EXISTS (SELECT FROM @schema@.jobs_live WHERE announce_at <= clock_timestamp() AND state || '' = 'READY'),
        CASE WHEN d.due > clock_timestamp() THEN greatest(1, (extract(epoch FROM d.due - clock_timestamp()) * 1e6)::bigint) ELSE 0 END,
-       EXISTS (SELECT FROM @schema@.job_schedules WHERE look_at <= clock_timestamp())
+       EXISTS (SELECT FROM @schema@.job_schedules WHERE look_at <= now())
 FROM (SELECT (SELECT available_at FROM @schema@.jobs_live
               WHERE state IN ('SCHEDULED', 'WAITING', 'TEMPORARILY_FAILED', 'BROKER_FAILED', 'BACK_TO_BROKER')
               ORDER BY available_at LIMIT 1) AS due) d`
