@@ -21,6 +21,9 @@ var (
 	// ErrShutdown means that the consumer was asked to stop and its drain timeout has passed.
 	// The job goes back to READY and this attempt is not counted.
 	ErrShutdown = worker.ErrShutdown
+	// ErrCancelled means that an operator wants the attempt ended. Unless the handler returns nil, Skip or
+	// Permanent, its job becomes CANCELLED.
+	ErrCancelled = worker.ErrCancelled
 	// ErrTimeout means that the attempt ran longer than the job's timeout.
 	ErrTimeout = worker.ErrTimeout
 )

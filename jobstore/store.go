@@ -87,6 +87,8 @@ type Consumer struct {
 type Orders struct {
 	// Restart asks the process to drain and exit 0.
 	Restart bool
+	// Cancel are attempts of the process that are to end, by the numbers of their leases.
+	Cancel map[ID]int64
 }
 
 // Registrar keeps the heartbeat rows: one per consumer process, instead of one write per running job.
@@ -275,6 +277,7 @@ type Store interface {
 	Resealer
 	Queues
 	Pauser
+	Canceller
 	Gauger
 	Guard
 	Admin

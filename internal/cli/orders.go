@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -65,14 +66,56 @@ started. When the command is killed, the same one goes on where it has come to.
 }
 
 func cancelCmd(env *Env) *cobra.Command {
-	return simpleOrder(env, &cobra.Command{
+	var running bool
+	wait := durationFlag(30 * time.Second)
+	o := &order{verb: "cancel", past: "cancelled", takes: pending, states: liveStates()}
+	cmd := simpleOrder(env, &cobra.Command{
 		Use:   "cancel [ID]…",
-		Short: "Call off jobs that have not started",
+		Short: "Call off jobs",
 		Long: `Call off jobs that have not started: they become CANCELLED and stay in the history. The series of
-a recurring job ends. A job that is PROCESSING is left alone (exit code 4).`,
+a recurring job ends. A job that is PROCESSING is left alone (exit code 4), unless --running asks its
+consumer to end it: the context of its handler ends within seconds. The command waits for that; what
+still runs after --wait is named (exit code 4), and becomes CANCELLED when its handler returns.`,
 		Example: `  warren jobs cancel 17
+  warren jobs cancel 17 --running
   warren jobs cancel --queue media --tag import-7 --yes`,
-	}, &order{verb: "cancel", past: "cancelled", takes: pending, states: liveStates()})
+	}, o)
+	byDefault := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if !running {
+			return byDefault(cmd, args)
+		}
+		return env.cancelRunning(cmd, o, args, time.Duration(wait))
+	}
+	cmd.Flags().BoolVar(&running, "running", false, "end jobs that run too; only with numbers")
+	cmd.Flags().Var(&wait, "wait", "how long to wait for those")
+	return cmd
+}
+
+func (e *Env) cancelRunning(cmd *cobra.Command, o *order, args []string, wait time.Duration) error {
+	out, err := outputFormat(cmd)
+	if err != nil {
+		return err
+	}
+	if len(args) == 0 || o.dryRun {
+		return usagef("--running needs the numbers of jobs, and no --dry-run")
+	}
+	ids, err := o.check(e, args)
+	if err != nil {
+		return err
+	}
+	a, err := e.open(cmd, "warren")
+	if err != nil {
+		return err
+	}
+	defer a.Close()
+	got, err := a.CancelRunning(cmd.Context(), ids, wait)
+	if err != nil {
+		return err
+	}
+	res := &result{Verb: o.verb, IDs: []jobstore.ID{}, Refused: []jobstore.Refusal{}, past: o.past}
+	res.add(got)
+	return errors.Join(res.print(e.Stdout, out), res.err())
 }
 
 func deleteCmd(env *Env) *cobra.Command {

@@ -54,6 +54,8 @@ var (
 	ErrLeaseLost = errors.New("the consumer's lease was lost")
 	// ErrShutdown means that the consumer's drain timeout has passed.
 	ErrShutdown = errors.New("the consumer is shutting down")
+	// ErrCancelled means that an operator wants the attempt ended: its job becomes CANCELLED.
+	ErrCancelled = errors.New("the job was cancelled")
 	// ErrTimeout means that the attempt ran longer than the job may.
 	ErrTimeout = errors.New("the job's timeout has passed")
 )

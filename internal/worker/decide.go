@@ -92,7 +92,12 @@ func Decide(lease *jobstore.Lease, err, cause error, policy Policy) (d Decision)
 }
 
 func (d *Decision) classify(lease *jobstore.Lease, err, cause error, policy Policy) {
-	switch e := said(err).(type) { //nolint:errorlint // said has unwrapped it
+	answer := said(err)
+	if errors.Is(cause, ErrCancelled) && !ends(answer) {
+		d.end(jobstore.Cancelled, err)
+		return
+	}
+	switch e := answer.(type) { //nolint:errorlint // said has unwrapped it
 	case *SkipError:
 		d.end(jobstore.Finished, errors.New(e.Reason))
 	case *PermanentError:
@@ -119,6 +124,15 @@ func (d *Decision) classify(lease *jobstore.Lease, err, cause error, policy Poli
 		}
 		d.retry(lease, err, backoff(lease.Job.Attempts), policy)
 	}
+}
+
+// ends reports whether an answer ends its job by itself: then it does not matter that it was cancelled.
+func ends(answer error) bool {
+	switch answer.(type) { //nolint:errorlint // said has unwrapped it
+	case *SkipError, *PermanentError, *StopError:
+		return true
+	}
+	return false
 }
 
 // Said reports whether an error says by itself how its attempt ended.

@@ -149,6 +149,12 @@ func TestWhyTheContextEndedExplainsAnErrorAndNoAnswer(t *testing.T) {
 		"shutdown, but it had finished":   {nil, worker.ErrShutdown, want{state: finished}},
 		"shutdown, but it said permanent": {permanent(errBoom), worker.ErrShutdown, want{state: forPerson, text: "boom"}},
 		"shutdown, but it said wait":      {wait(1, errBoom), worker.ErrShutdown, want{state: waiting, delay: 1, uncount: true, text: "boom"}},
+		"cancelled":                       {context.Canceled, worker.ErrCancelled, want{state: jobstore.Cancelled, text: "context canceled"}},
+		"cancelled, and it said wait":     {wait(1, errBoom), worker.ErrCancelled, want{state: jobstore.Cancelled, text: "boom"}},
+		"cancelled, and it said retry":    {after(1, errBoom), worker.ErrCancelled, want{state: jobstore.Cancelled, text: "boom"}},
+		"cancelled, but it had finished":  {nil, worker.ErrCancelled, want{state: finished}},
+		"cancelled, but it said skip":     {skip("why"), worker.ErrCancelled, want{state: finished, text: "why"}},
+		"cancelled, but said permanent":   {permanent(errBoom), worker.ErrCancelled, want{state: forPerson, text: "boom"}},
 		"timeout, but it had finished":    {nil, worker.ErrTimeout, want{state: finished}},
 		"timeout, but it said permanent":  {permanent(errBoom), worker.ErrTimeout, want{state: forPerson, text: "boom"}},
 

@@ -50,6 +50,7 @@ type Keeper struct {
 	self    jobstore.Consumer
 	beat    Beat
 	restart func()
+	cancel  func(map[jobstore.ID]int64)
 	log     *zap.Logger
 
 	terms chan *Term // the current term, handed to whoever asks
@@ -67,6 +68,10 @@ func NewKeeper(store Registrar, self jobstore.Consumer, beat Beat, restart func(
 		terms: make(chan *Term),
 	}
 }
+
+// OnCancel sets who ends attempts that an operator wants ended, given by their leases. It is told with
+// each heartbeat, for as long as they run. It must be set before Run.
+func (k *Keeper) OnCancel(cancel func(map[jobstore.ID]int64)) { k.cancel = cancel }
 
 // Term waits for a living registration.
 func (k *Keeper) Term(ctx context.Context) (*Term, error) {
@@ -205,6 +210,9 @@ func (k *Keeper) renew(ctx context.Context, term *Term) error {
 	}
 	term.extend(sent + k.beat.TTL - k.beat.margin())
 	term.renewed.Store(true)
+	if len(orders.Cancel) > 0 && k.cancel != nil {
+		k.cancel(orders.Cancel)
+	}
 	if orders.Restart {
 		k.restart()
 	}

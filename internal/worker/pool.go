@@ -113,6 +113,8 @@ type Pool struct {
 
 	draining atomic.Bool
 
+	current []current // of each slot
+
 	mu      sync.Mutex
 	term    *Term           // the latest
 	running context.Context //nolint:containedctx // what the handlers under that term hang from
@@ -126,7 +128,7 @@ func NewPool(cfg PoolConfig) *Pool {
 	if cfg.Grace <= 0 {
 		cfg.Grace = 5 * time.Second
 	}
-	return &Pool{cfg: cfg, back: NewReturns(cfg.Returner, cfg.Released, cfg.Log)}
+	return &Pool{cfg: cfg, current: make([]current, cfg.Slots), back: NewReturns(cfg.Returner, cfg.Released, cfg.Log)}
 }
 
 // Draining reports whether the pool takes no more work, whoever asked it to stop.
@@ -158,8 +160,8 @@ func (p *Pool) Run(ctx context.Context) error {
 		back.Wait()
 	}()
 	var slots sync.WaitGroup
-	for range p.cfg.Slots {
-		slots.Go(p.slot)
+	for i := range p.current {
+		slots.Go(func() { p.slot(&p.current[i]) }) //nolint:contextcheck // what a slot runs hangs from its term
 	}
 	gone := make(chan struct{})
 	go func() { slots.Wait(); close(gone) }()
@@ -197,8 +199,8 @@ func (p *Pool) drain(gone <-chan struct{}, endHard context.CancelCauseFunc) {
 	}
 }
 
-func (p *Pool) slot() {
-	var r runner
+func (p *Pool) slot(now *current) {
+	r := runner{now: now}
 	defer r.leave()
 	for p.taking.Err() == nil {
 		w, err := p.cfg.Feed.Next(p.taking)
@@ -262,9 +264,11 @@ func (p *Pool) attempt(w Work, r *runner) {
 // run calls the handler and waits for it, or for a grace after its context ended. The cause is
 // why the context ended, nil if it had not when the handler returned.
 func (p *Pool) run(w Work, kind Kind, scope *Scope, r *runner) (err, cause error) {
-	// Three things end a handler: its lease, the pool's hard stop, its timeout.
+	// Four things end a handler: its lease, the pool's hard stop, its timeout, an operator.
 	ctx, cancel := context.WithCancelCause(p.under(w.Term))
 	defer cancel(nil)
+	r.now.begin(&w.Lease.Job, cancel)
+	defer r.now.end()
 	timeout := w.Lease.Job.Timeout
 	if timeout <= 0 {
 		timeout = kind.Timeout

@@ -15,6 +15,7 @@ type runner struct {
 	calls   chan func() error // nil while there is no goroutine
 	answers chan error
 	id      *atomic.Int64 // of the goroutine, as dumps name it
+	now     *current      // what it runs
 }
 
 // stack is where the goroutine is now.

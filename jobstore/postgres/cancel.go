@@ -21,6 +21,32 @@ history AS (
 )
 SELECT id, serial_group FROM ended`
 
+// askCancelSQL forgets requests about attempts that have ended, so that the table stays as small as
+// what is being cancelled.
+const askCancelSQL = `-- warren: ask to cancel
+WITH gone AS (
+  DELETE FROM @schema@.job_cancels k
+  WHERE NOT EXISTS (SELECT FROM @schema@.jobs_live j WHERE j.id = k.job_id AND j.lease_no = k.lease_no AND j.holder IS NOT NULL)
+),
+mine AS MATERIALIZED (
+  SELECT l.* FROM unnest($1::bigint[]) AS w(id) CROSS JOIN LATERAL (
+    SELECT j.id, j.lease_no FROM @schema@.jobs_live j WHERE j.id = w.id AND j.state || '' = 'PROCESSING' LIMIT 1
+  ) l
+),
+asked AS (
+  INSERT INTO @schema@.job_cancels AS k (job_id, lease_no) SELECT id, lease_no FROM mine ORDER BY id
+  ON CONFLICT (job_id) DO UPDATE SET lease_no = excluded.lease_no, asked_at = now()
+)
+SELECT id, NULL::text FROM mine`
+
+// AskCancel implements jobstore.Canceller.
+func (s *Store) AskCancel(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error) {
+	return s.operate(ctx, "cancelled", ids, func(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
+		err = q.run(ctx, s.sql[askCancelSQL], []any{ids}, t.scan)
+		return t, err
+	})
+}
+
 // Cancel implements jobstore.Operator.
 func (s *Store) Cancel(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error) {
 	return s.operate(ctx, "cancelled", ids, s.cancelIn)

@@ -32,12 +32,24 @@ const renewSQL = `-- warren: renew
 UPDATE @schema@.consumers
 SET heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => $2::bigint / 1e6)
 WHERE id = $1 AND expires_at > clock_timestamp()
-RETURNING restart`
+RETURNING restart,
+  ARRAY(SELECT k.job_id FROM ` + cancelsOfMe + ` ORDER BY k.job_id), ARRAY(SELECT k.lease_no FROM ` + cancelsOfMe + ` ORDER BY k.job_id)`
+
+// cancelsOfMe are the attempts of consumer $1 that somebody wants ended: mostly there is not a single row.
+const cancelsOfMe = `@schema@.job_cancels k JOIN @schema@.jobs_live j ON j.id = k.job_id AND j.lease_no = k.lease_no AND j.holder = $1`
 
 // Renew implements jobstore.Registrar.
 func (s *Store) Renew(ctx context.Context, id jobstore.HolderID, ttl time.Duration) (jobstore.Orders, error) {
 	got, err := gather(ctx, s, renewSQL, func(r pgx.Rows) (o jobstore.Orders, err error) {
-		err = r.Scan(&o.Restart)
+		var ids []jobstore.ID
+		var leases []int64
+		err = r.Scan(&o.Restart, &ids, &leases)
+		for i, id := range ids {
+			if o.Cancel == nil {
+				o.Cancel = map[jobstore.ID]int64{}
+			}
+			o.Cancel[id] = leases[i]
+		}
 		return o, err
 	}, id, ttl.Microseconds())
 	if err == nil && len(got) == 0 {

@@ -42,7 +42,11 @@ func (s *Store) Renew(ctx context.Context, id jobstore.HolderID, ttl time.Durati
 		if err == nil && len(got) == 0 {
 			err = jobstore.ErrHolderGone
 		}
-		return jobstore.Orders{Restart: err == nil && got[0] != 0}, err
+		if err != nil {
+			return jobstore.Orders{}, err
+		}
+		cancel, err := cancelsOf(ctx, q, id)
+		return jobstore.Orders{Restart: got[0] != 0, Cancel: cancel}, err
 	})
 	if err != nil {
 		return jobstore.Orders{}, s.wrap(fmt.Sprintf("renew consumer %d", id), err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ func operateTests() []test {
 		{"cancelling a head lets the next one go", operateCancelHead},
 		{"cancel and delete end a series and free a key", operateKeys},
 		{"deleting what has ended", operateDeleteEnded},
+		{"a running job is asked to end, that attempt only", operateAskCancel},
 		{"edit", operateEdit},
 		{"an edited READY job is announced in its new band", operateEditBand},
 		{"orders beside consumers", operateRace},
@@ -145,6 +147,40 @@ func operateStates(w *world) {
 		}
 		w.refused(verb.do, 1<<40, "no job")
 	}
+}
+
+func operateAskCancel(w *world) {
+	ids := w.insert(plain(), plain(), plain())
+	by := w.consumer()
+	cancelled := func(want map[jobstore.ID]int64) {
+		w.Helper()
+		orders, err := w.store.Renew(w.Context(), by.Holder, long)
+		w.check("renew", err)
+		if !maps.Equal(orders.Cancel, want) {
+			w.Fatalf("to be cancelled are %v, want %v", orders.Cancel, want)
+		}
+	}
+	cancelled(nil)
+	leases := w.claim(by, ids[:2]...)
+	got, err := w.store.AskCancel(w.Context(), ids)
+	w.check("ask", err)
+	w.same("asked for", got.Done, ids[:2]...)
+	if len(got.Refused) != 1 || got.Refused[0].ID != ids[2] {
+		w.Fatalf("refused %+v", got.Refused)
+	}
+	cancelled(map[jobstore.ID]int64{ids[0]: leases[0].Job.LeaseNo, ids[1]: leases[1].Job.LeaseNo})
+	w.finish(by, leases[0])
+	o := outcome(leases[1], jobstore.Cancelled)
+	w.recorded(by, o)
+	w.wantState(jobstore.Cancelled, ids[1])
+	cancelled(nil)
+	w.ordered(w.store.Retry, ids[1])
+	w.due(ids[1])
+	next := w.claimOne(by, ids[1])
+	cancelled(nil) // what was asked for was another attempt
+	_, err = w.store.AskCancel(w.Context(), ids[1:2])
+	w.check("ask again", err)
+	cancelled(map[jobstore.ID]int64{ids[1]: next.Job.LeaseNo})
 }
 
 func operateProcessing(w *world) {
