@@ -43,6 +43,8 @@ type ClientConfig struct {
 	HintSize int
 	// Keys encrypt the args of kinds that are KindOpts.Encrypted. See ParseKeys.
 	Keys *KeyRing
+	// PublishHooks see every job before it is checked and written, in this order.
+	PublishHooks []PublishHook
 	// Observer is told of JobPublished, and of what SweepOnce finds.
 	Observer Observer
 	// Log gets what goes wrong in the background. Default: nothing is logged.
@@ -64,6 +66,13 @@ func (c ClientConfig) withDefaults() ClientConfig {
 		c.Log = zap.NewNop()
 	}
 	return c
+}
+
+// rules are what jobs are checked against.
+func (c *ClientConfig) rules() rules {
+	return rules{
+		priorities: c.Priorities, defaultQueue: c.DefaultQueue, maxArgs: c.MaxArgs, registry: c.Registry, keys: c.Keys, hooks: c.PublishHooks,
+	}
 }
 
 func (c *ClientConfig) validate() error {
@@ -111,9 +120,7 @@ func newClient(cfg ClientConfig, offer func(refs []jobstore.Ref) (taken bool)) (
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
-	c := &Client{cfg: cfg, rules: rules{
-		priorities: cfg.Priorities, defaultQueue: cfg.DefaultQueue, maxArgs: cfg.MaxArgs, registry: cfg.Registry, keys: cfg.Keys,
-	}}
+	c := &Client{cfg: cfg, rules: cfg.rules()}
 	if cfg.Broker != nil {
 		c.announcer = dispatch.NewBrokered(cfg.Broker, cfg.HintSize)
 	} else {
@@ -191,7 +198,7 @@ type Item struct {
 // PublishMany writes all jobs or none, in one statement. A thousand at a time is fast; much more
 // makes long transactions. An error about one item names its index.
 func (c *Client) PublishMany(ctx context.Context, items []Item) ([]Published, error) {
-	jobs, err := c.jobs(items)
+	jobs, err := c.jobs(ctx, items)
 	if err != nil || len(jobs) == 0 {
 		return nil, err
 	}
@@ -208,7 +215,7 @@ func (c *Client) PublishMany(ctx context.Context, items []Item) ([]Published, er
 // request publishes nothing more and gets the first one's answer. It works over any number of
 // processes. jobstore.ErrKeyReused when the key stands for a request with another digest.
 func (c *Client) PublishOnce(ctx context.Context, r jobstore.Request, items []Item) ([]Published, error) {
-	jobs, err := c.jobs(items)
+	jobs, err := c.jobs(ctx, items)
 	if err != nil || len(jobs) == 0 {
 		return nil, err
 	}
@@ -236,7 +243,7 @@ func (c *Client) PublishTx(ctx context.Context, tx jobstore.Tx, args Args, opts 
 
 // PublishManyTx is PublishMany inside the caller's transaction.
 func (c *Client) PublishManyTx(ctx context.Context, tx jobstore.Tx, items []Item) ([]Published, error) {
-	jobs, err := c.jobs(items)
+	jobs, err := c.jobs(ctx, items)
 	if err != nil || len(jobs) == 0 {
 		return nil, err
 	}
@@ -262,7 +269,7 @@ type Tx struct {
 
 // Publish writes a job inside the transaction.
 func (t *Tx) Publish(ctx context.Context, args Args, opts ...PublishOpts) (Published, error) {
-	jobs, err := t.client.jobs([]Item{{Kind: args.Kind(), Args: args, Opts: firstOpts(opts)}})
+	jobs, err := t.client.jobs(ctx, []Item{{Kind: args.Kind(), Args: args, Opts: firstOpts(opts)}})
 	if err != nil {
 		return Published{}, err
 	}
@@ -300,25 +307,13 @@ func (c *Client) Unfinished(ctx context.Context, identifiers ...string) ([]strin
 
 // jobs checks all items and applies the defaults. While nobody runs the relay, the rows are due for
 // announcing by the sweep.
-func (c *Client) jobs(items []Item) ([]jobstore.NewJob, error) {
+func (c *Client) jobs(ctx context.Context, items []Item) ([]jobstore.NewJob, error) {
+	jobs, err := c.rules.newJobs(ctx, items)
 	outbox := !c.relay.Running()
-	jobs := make([]jobstore.NewJob, len(items))
-	for i, item := range items {
-		kind := item.Kind
-		if typed, ok := item.Args.(Args); ok && kind == "" {
-			kind = typed.Kind()
-		}
-		job, err := c.rules.newJob(kind, item.Args, item.Opts)
-		if err != nil {
-			if len(items) > 1 {
-				return nil, &ItemError{Index: i, Err: invalidJobError{err}}
-			}
-			return nil, invalidJobError{err}
-		}
-		job.Outbox = outbox
-		jobs[i] = job
+	for i := range jobs {
+		jobs[i].Outbox = outbox
 	}
-	return jobs, nil
+	return jobs, err
 }
 
 // ItemError says which item of PublishMany was wrong.

@@ -90,9 +90,11 @@ type ConsumerConfig struct {
 	NoMemory bool
 
 	// Keys are as in ClientConfig; they are needed when a registered kind is Encrypted.
-	Keys     *KeyRing
-	Hooks    Hooks
-	Observer Observer
+	Keys *KeyRing
+	// PublishHooks are those of the consumer's Client.
+	PublishHooks []PublishHook
+	Hooks        Hooks
+	Observer     Observer
 	// Version is shown to operators.
 	Version string
 	Log     *zap.Logger
@@ -135,7 +137,7 @@ func (c ConsumerConfig) withDefaults() ConsumerConfig {
 func (c *ConsumerConfig) client() ClientConfig {
 	return ClientConfig{
 		Store: c.Store, Broker: c.Broker, Registry: c.Registry, Priorities: c.Priorities,
-		DefaultQueue: c.DefaultQueue, MaxArgs: c.MaxArgs, HintSize: c.HintSize, Keys: c.Keys, Observer: c.Observer, Log: c.Log,
+		DefaultQueue: c.DefaultQueue, MaxArgs: c.MaxArgs, HintSize: c.HintSize, Keys: c.Keys, PublishHooks: c.PublishHooks, Observer: c.Observer, Log: c.Log,
 	}
 }
 

@@ -235,3 +235,70 @@ func ExamplePublishOpts_debounce() {
 	// SCHEDULED true
 	// SCHEDULED true
 }
+
+// examplePropagator makes a Propagator of what go.opentelemetry.io/otel has: its Inject and Extract take a
+// propagation.MapCarrier, which is such a map. Here the trace is a value of the context.
+type examplePropagator struct{}
+
+type exampleTrace struct{}
+
+func (examplePropagator) Inject(ctx context.Context, carrier map[string]string) {
+	if trace, ok := ctx.Value(exampleTrace{}).(string); ok {
+		carrier["traceparent"] = trace // otel.GetTextMapPropagator().Inject(ctx, propagation.MapCarrier(carrier))
+	}
+}
+
+func (examplePropagator) Extract(ctx context.Context, carrier map[string]string) context.Context {
+	return context.WithValue(ctx, exampleTrace{}, carrier["traceparent"])
+}
+
+// The handler runs in the trace of whoever has published the job.
+func ExampleCarryTrace() {
+	hook, middleware := warren.CarryTrace(examplePropagator{})
+	var registry warren.Registry
+	registry.Use(middleware)
+	warren.RegisterFunc(&registry, func(ctx context.Context, _ *warren.Job[Welcome]) error {
+		fmt.Println(ctx.Value(exampleTrace{}))
+		return nil
+	})
+	client, err := warren.NewInline(warren.InlineConfig{Registry: &registry, PublishHooks: []warren.PublishHook{hook}})
+	if err != nil {
+		panic(err)
+	}
+	ctx := context.WithValue(context.Background(), exampleTrace{}, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	if _, err := client.Publish(ctx, Welcome{Name: "Ada"}); err != nil {
+		panic(err)
+	}
+	// Output: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+}
+
+// Code that takes a Publisher runs its jobs at once with an Inline, and drops them with a Discard.
+func ExampleInline() {
+	var registry warren.Registry
+	warren.RegisterFunc(&registry, func(_ context.Context, job *warren.Job[Welcome]) error {
+		fmt.Println("welcome,", job.Args.Name)
+		return nil
+	})
+	signUp := func(jobs warren.Publisher) error {
+		p, err := jobs.Publish(context.Background(), Welcome{Name: "Ada"})
+		fmt.Println(p.State)
+		return err
+	}
+	inline, err := warren.NewInline(warren.InlineConfig{Registry: &registry})
+	if err != nil {
+		panic(err)
+	}
+	discard, err := warren.NewDiscard(warren.InlineConfig{Registry: &registry})
+	if err != nil {
+		panic(err)
+	}
+	for _, jobs := range []warren.Publisher{inline, discard} {
+		if err := signUp(jobs); err != nil {
+			panic(err)
+		}
+	}
+	// Output:
+	// welcome, Ada
+	// FINISHED
+	// CANCELLED
+}

@@ -68,6 +68,7 @@ type rules struct {
 	maxArgs      int
 	registry     *Registry
 	keys         *KeyRing
+	hooks        []PublishHook
 }
 
 // ErrInvalidJob marks errors about a job that was not published because of what it asks for:

@@ -246,7 +246,9 @@ func (r *Registry) workers(g guarding, keys *KeyRing) map[string]worker.Kind {
 		for _, m := range slices.Backward(r.middleware) {
 			h = m(h)
 		}
-		h = g.wrap(r.guards.and(k.opts.Guards), h)
+		if g.store != nil { // an Inline has no database, and so no guards
+			h = g.wrap(r.guards.and(k.opts.Guards), h)
+		}
 		h = keys.opened(k.opts, h) // outermost: guards may go by args, too
 		backoff := k.opts.Backoff
 		if backoff == nil {
