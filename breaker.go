@@ -69,7 +69,7 @@ func (g guarding) broken(b Breaker, next RawHandler) RawHandler {
 	b.Cooldown = cmp.Or(b.Cooldown, max(b.Within, leastPause))
 	var known passages
 	return func(ctx context.Context, job *jobstore.Job) error {
-		key := guardKey(b.Name, b.Key, job)
+		key := g.key(b.Name, b.Key, job)
 		pass, ok := known.get(key)
 		if !ok {
 			var err error

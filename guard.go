@@ -12,7 +12,8 @@ import (
 // Guards say when jobs may begin. They are asked after a job was claimed and before its middleware and
 // handler, in the order of the fields: breakers, locks, rate limits. A job that may not begin is put aside
 // (WAITING) and uses up no attempt. All of them are kept in the database, so that they hold over any number
-// of consumers; a kind without guards costs no statement more.
+// of consumers; a kind without guards costs no statement more. Hooks and events surround them, as they do the
+// handler: an attempt that may not begin ends with an error of Wait.
 //
 // Registry.Guard guards every kind of a consumer, KindOpts.Guards one kind.
 type Guards struct {
@@ -60,7 +61,8 @@ type RateLimit struct {
 	// LimitOf gives the limit of a job, instead of Limit. It may change at any time, and be the zero
 	// Limit for a job without one.
 	LimitOf func(job *jobstore.Job) Limit
-	// Key splits the limit: each key has all of it. A long one is kept as its digest. nil = one for all.
+	// Key splits the limit: each key has all of it. A long one, and any one of a kind whose args are encrypted, is
+	// kept as its digest. nil = one for all.
 	Key func(job *jobstore.Job) string
 	// Cost is how much of the limit a job takes; default 1. One that costs 0 or less is not asked
 	// about, and one that costs more than the burst takes all of that.

@@ -335,3 +335,21 @@ func TestBreakerWhen(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// Keys that are made of encrypted args are nowhere in the clear: not in the guards' tables, not in what the job says.
+func TestGuardsOfEncryptedKinds(t *testing.T) {
+	t.Parallel()
+	of := func(job *jobstore.Job) string { return string(job.Args) }
+	var registry warren.Registry
+	warren.RegisterFunc(&registry, noError, warren.KindOpts{Encrypted: true, Guards: warren.Guards{
+		RateLimits: []warren.RateLimit{{Name: "l", Limit: warren.PerHour(1), Key: of}},
+		Locks:      []warren.Lock{{Name: "l", Key: of}}, Breakers: []warren.Breaker{{Name: "l", Key: of}},
+	}})
+	env := warrentest.New(t, &registry, warrentest.Opts{Keys: ringOf(t, keyText(t, "k1")...)})
+	publishMails(t, env, secretArgs, secretArgs, "another")
+	wantSummary(t, "two keys", env.Drain(), "FINISHED", "WAITING 1h0m0s", "FINISHED")
+	job := env.Job(2)
+	if all := fmt.Sprintf("%s %s", job.Error, job.Metadata); strings.Contains(all, secretArgs) || !strings.Contains(all, "l:sha256:") {
+		t.Errorf("the job says %s", all)
+	}
+}

@@ -25,6 +25,8 @@ type guarding struct {
 	store    jobstore.Guard
 	released func(refs []jobstore.Ref)
 	log      *zap.Logger
+	// hidden says that keys may be made of args that are encrypted, so that only their digests are stored and told.
+	hidden bool
 }
 
 // wrap puts guards around a handler, so that the first of them is asked first.
@@ -44,13 +46,13 @@ func (g guarding) wrap(guards Guards, next RawHandler) RawHandler {
 // maxGuardKey is how many bytes a key has in the database.
 const maxGuardKey = 255
 
-// guardKey joins a guard's name and a job's key. What does not fit, or is no text, is kept as its digest.
-func guardKey(name string, key func(job *jobstore.Job) string, job *jobstore.Job) string {
+// key joins a guard's name and a job's key. What does not fit, or is no text, is kept as its digest.
+func (g guarding) key(name string, key func(job *jobstore.Job) string, job *jobstore.Job) string {
 	if key == nil {
 		return name
 	}
 	k := key(job)
-	if len(name)+1+len(k) > maxGuardKey || !utf8.ValidString(k) || strings.ContainsRune(k, 0) {
+	if g.hidden || len(name)+1+len(k) > maxGuardKey || !utf8.ValidString(k) || strings.ContainsRune(k, 0) {
 		sum := sha256.Sum256([]byte(k))
 		k = "sha256:" + hex.EncodeToString(sum[:])
 	}
@@ -95,7 +97,7 @@ func (g guarding) limited(limits []RateLimit, next RawHandler) RawHandler {
 		due := dueAt(job)
 		asked := make([]string, 0, len(limits))
 		for _, l := range limits {
-			a, err := l.admission(job)
+			a, err := g.admission(&l, job)
 			if err != nil {
 				return err
 			}
@@ -143,7 +145,7 @@ func (e limitError) Error() string { return string(e) }
 func (l RateLimit) reason(key string) string { return fmt.Sprintf("rate limit %s is used up", key) }
 
 // admission is what a job asks of the limit; without a Step it has nothing to ask.
-func (l RateLimit) admission(job *jobstore.Job) (jobstore.Admission, error) {
+func (g guarding) admission(l *RateLimit, job *jobstore.Job) (jobstore.Admission, error) {
 	limit := l.Limit
 	if l.LimitOf != nil {
 		limit = l.LimitOf(job)
@@ -164,7 +166,7 @@ func (l RateLimit) admission(job *jobstore.Job) (jobstore.Admission, error) {
 	}
 	one := float64(limit.Per) / float64(limit.Rate)
 	return jobstore.Admission{
-		Key: guardKey(l.Name, l.Key, job), Step: time.Duration(one * float64(min(cost, burst))),
+		Key: g.key(l.Name, l.Key, job), Step: time.Duration(one * float64(min(cost, burst))),
 		Burst: time.Duration(one * float64(burst)), Drop: l.Drop,
 	}, nil
 }
@@ -198,7 +200,7 @@ func (g guarding) locked(l Lock, next RawHandler) RawHandler {
 	retry := cmp.Or(l.Retry, defaultLockRetry)
 	return func(ctx context.Context, job *jobstore.Job) error {
 		ask := jobstore.Lock{
-			Key: guardKey(l.Name, l.Key, job), Places: max(l.Places, 1), ID: job.ID, LeaseNo: job.LeaseNo, Wait: !l.Skip,
+			Key: g.key(l.Name, l.Key, job), Places: max(l.Places, 1), ID: job.ID, LeaseNo: job.LeaseNo, Wait: !l.Skip,
 		}
 		got, err := g.store.Lock(ctx, []jobstore.Lock{ask})
 		switch {

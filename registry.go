@@ -246,6 +246,7 @@ func (r *Registry) workers(g guarding, keys *KeyRing) map[string]worker.Kind {
 		for _, m := range slices.Backward(r.middleware) {
 			h = m(h)
 		}
+		g.hidden = k.opts.Encrypted
 		if g.store != nil { // an Inline has no database, and so no guards
 			h = g.wrap(r.guards.and(k.opts.Guards), h)
 		}
