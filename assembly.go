@@ -52,11 +52,11 @@ func (c *Consumer) assemble() (*parts, error) {
 	}, cfg.Heartbeat, c.restart, cfg.Log)
 	p.keeper.OnCancel(func(attempts map[jobstore.ID]int64) { p.pool.Cancel(attempts) })
 	p.completer = completer.New(completer.Config{
-		Store: cfg.Store, Released: func(refs []jobstore.Ref) { relay.Add(refs...) },
+		Store: cfg.Store, Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) },
 		Fenced: func(n int) { c.observe(Event{Kind: OutcomeFenced, Count: n}) }, Log: cfg.Log,
 	})
 	claim := dispatch.ClaimConfig{
-		Store: cfg.Store, Terms: p.keeper, Self: c.self, Released: func(refs []jobstore.Ref) { relay.Add(refs...) },
+		Store: cfg.Store, Terms: p.keeper, Self: c.self, Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) },
 		HandBack: p.handBack, UnknownKind: func(n int) { c.observe(Event{Kind: KindUnknown, Count: n}) },
 		Refused: func(n int) { c.observe(Event{Kind: HintsRefused, Count: n}) }, Log: cfg.Log,
 		Claimed: c.claimed,
@@ -86,10 +86,10 @@ func (c *Consumer) assemble() (*parts, error) {
 		Retain: cfg.Sweep.Retain, LeaderTTL: cfg.Sweep.LeaderTTL, RescueHold: cfg.Heartbeat.TTL,
 		Rescued: c.client.rescued, Swept: c.client.swept, Missed: c.client.missed,
 	})
-	guards := guarding{store: cfg.Store, released: func(refs []jobstore.Ref) { relay.Add(refs...) }, log: cfg.Log}
+	guards := guarding{store: cfg.Store, released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) }, log: cfg.Log}
 	p.pool = worker.NewPool(worker.PoolConfig{
 		Slots: cfg.Concurrency, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(guards, cfg.Keys),
-		Noter: cfg.Store, Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.Add(refs...) }, Drain: cfg.DrainTimeout, Grace: cfg.Grace, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
+		Noter: cfg.Store, Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) }, Drain: cfg.DrainTimeout, Grace: cfg.Grace, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
 		Started: c.started, Ended: c.ended, Stuck: c.stuck, MaxStuck: cfg.MaxStuck, Log: cfg.Log,
 	})
 	return p, nil

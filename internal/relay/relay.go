@@ -34,13 +34,18 @@ type Config struct {
 	Waiting int
 	// Batch is how many refs one announcement takes at most. Default 5,000.
 	Batch int
-	Log   *zap.Logger
+	// Spacing is how far apart announcements of published jobs begin at least, so that jobs that are
+	// published one by one in quick succession share them. Default 5 ms.
+	Spacing time.Duration
+	Log     *zap.Logger
 }
 
 // Relay is a bounded queue of refs and the loop that announces them. What waits while an
 // announcement is under way goes out together with the next.
 type Relay struct {
 	cfg Config
+
+	next time.Time // when the next announcement may begin; Run's own
 
 	mu       sync.Mutex
 	waiting  []jobstore.Ref
@@ -49,6 +54,7 @@ type Relay struct {
 	dropped  int
 	started  chan struct{}
 	more     chan struct{} // holds one token while waiting is not empty
+	hurry    chan struct{} // holds one token when something waits that others wait for
 	idle     *sync.Cond    // told when waiting and inFlight may have become empty
 }
 
@@ -60,7 +66,10 @@ func New(cfg Config) *Relay {
 	if cfg.Batch <= 0 {
 		cfg.Batch = 5_000
 	}
-	r := &Relay{cfg: cfg, more: make(chan struct{}, 1), started: make(chan struct{})}
+	if cfg.Spacing <= 0 {
+		cfg.Spacing = 5 * time.Millisecond
+	}
+	r := &Relay{cfg: cfg, more: make(chan struct{}, 1), hurry: make(chan struct{}, 1), started: make(chan struct{})}
 	r.idle = sync.NewCond(&r.mu)
 	return r
 }
@@ -74,6 +83,16 @@ func (r *Relay) Running() bool {
 
 // Started is closed when Run has begun.
 func (r *Relay) Started() <-chan struct{} { return r.started }
+
+// AddReleased is Add for jobs that may go because others ended: they are announced at once. A
+// serial group is as quick as its announcements.
+func (r *Relay) AddReleased(refs ...jobstore.Ref) {
+	r.Add(refs...)
+	select {
+	case r.hurry <- struct{}{}:
+	default:
+	}
+}
 
 // Add takes refs over. It never blocks.
 func (r *Relay) Add(refs ...jobstore.Ref) {
@@ -127,9 +146,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-r.more:
-			r.announce(work)
+			r.announce(work, ctx.Done())
 		case <-ctx.Done():
-			r.announce(work)
+			r.announce(work, ctx.Done())
 			r.leave(work)
 			return nil
 		}
@@ -147,13 +166,13 @@ func (r *Relay) setRunning(v bool) {
 	r.running = v
 }
 
-// announce works until nothing waits or ctx ends.
-func (r *Relay) announce(ctx context.Context) {
-	for ctx.Err() == nil {
-		batch := r.take()
-		if len(batch) == 0 {
-			return
+// announce works until nothing waits or ctx ends. It goes without pauses once stopping is closed.
+func (r *Relay) announce(ctx context.Context, stopping <-chan struct{}) {
+	for n := r.count(); ctx.Err() == nil && n > 0; n = r.count() {
+		if n < r.cfg.Batch {
+			r.space(stopping)
 		}
+		batch := r.take()
 		failed, err := r.cfg.Announcer.Announce(ctx, batch)
 		if len(failed) > 0 {
 			r.cfg.Log.Debug("could not announce; the outbox takes over", zap.Int("jobs", len(failed)), zap.Error(err))
@@ -163,6 +182,20 @@ func (r *Relay) announce(ctx context.Context) {
 		}
 		r.done(len(batch))
 	}
+}
+
+// space waits until Spacing has passed since the announcement before, or somebody is in a hurry.
+func (r *Relay) space(stopping <-chan struct{}) {
+	if wait := time.Until(r.next); wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-r.hurry:
+		case <-stopping:
+		}
+	}
+	r.next = time.Now().Add(r.cfg.Spacing)
 }
 
 // leave puts what waits into the outbox, as much as there is time for.
@@ -198,6 +231,12 @@ func (r *Relay) keep(ctx context.Context, refs []jobstore.Ref) {
 			return
 		}
 	}
+}
+
+func (r *Relay) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.waiting)
 }
 
 func (r *Relay) take() []jobstore.Ref {

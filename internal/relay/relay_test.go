@@ -110,18 +110,43 @@ func TestAddIsAnnouncedAtOnce(t *testing.T) {
 		began := time.Now()
 		w.r.Add(refs(1, 2)...)
 		w.batches([]jobstore.ID{1, 2})
-		w.r.Add(refs(3, 3)...)
 		w.r.Add()
-		w.batches([]jobstore.ID{1, 2}, []jobstore.ID{3})
 		if took := time.Since(began); took != 0 {
 			t.Errorf("announced after %s, want at once", took)
 		}
 	})
 }
 
+// Jobs that are published in quick succession share announcements; those that others wait for do not wait.
+func TestAnnouncementsKeepTheirDistance(t *testing.T) {
+	t.Parallel()
+	bubble(t, relay.Config{Spacing: 5 * time.Millisecond}, func(w *world) {
+		w.start()
+		began := time.Now()
+		w.r.Add(refs(1, 1)...)
+		w.batches([]jobstore.ID{1})
+		w.r.Add(refs(2, 2)...)
+		synctest.Wait()
+		w.r.Add(refs(3, 3)...)
+		w.batches([]jobstore.ID{1})
+		<-time.After(5 * time.Millisecond)
+		w.batches([]jobstore.ID{1}, []jobstore.ID{2, 3})
+		w.r.Add(refs(4, 4)...)
+		synctest.Wait()
+		w.r.AddReleased(refs(5, 5)...)
+		w.batches([]jobstore.ID{1}, []jobstore.ID{2, 3}, []jobstore.ID{4, 5})
+		<-time.After(time.Second)
+		w.r.Add(refs(6, 6)...)
+		w.batches([]jobstore.ID{1}, []jobstore.ID{2, 3}, []jobstore.ID{4, 5}, []jobstore.ID{6})
+		if took := time.Since(began); took != time.Second+5*time.Millisecond {
+			t.Errorf("the last announcement came after %s, want no pause after a quiet time", took)
+		}
+	})
+}
+
 func TestWhatWaitsBehindAnAnnouncementGoesOutTogether(t *testing.T) {
 	t.Parallel()
-	bubble(t, relay.Config{Batch: 4}, func(w *world) {
+	bubble(t, relay.Config{Batch: 4, Spacing: time.Nanosecond}, func(w *world) {
 		gate := make(chan struct{})
 		w.announce = func(context.Context, []jobstore.Ref) ([]jobstore.Ref, error) { <-gate; return nil, nil }
 		w.start()
@@ -130,7 +155,9 @@ func TestWhatWaitsBehindAnAnnouncementGoesOutTogether(t *testing.T) {
 		for id := jobstore.ID(2); id <= 7; id++ {
 			w.r.Add(refs(id, id)...)
 		}
+		<-time.After(time.Millisecond)
 		close(gate)
+		<-time.After(time.Millisecond)
 		w.batches([]jobstore.ID{1}, []jobstore.ID{2, 3, 4, 5}, []jobstore.ID{6, 7})
 	})
 }
@@ -154,6 +181,7 @@ func TestAddNeverBlocksAndDropsWhatIsTooMuch(t *testing.T) {
 		if !w.r.Running() {
 			t.Error("it says that it does not run")
 		}
+		<-time.After(time.Second)
 		w.r.Add(refs(11, 11)...) // there is room again
 		w.batches([]jobstore.ID{1, 2, 3, 4, 5}, []jobstore.ID{11})
 		if stop(); w.r.Running() {
