@@ -95,6 +95,11 @@ func (r *rules) newJob(kind string, args any, o PublishOpts) (jobstore.NewJob, e
 		return jobstore.NewJob{}, inField("args", fmt.Errorf("args of kind %s: %w", kind, err))
 	}
 	k := r.registry.opts(kind)
+	if k.Schema != nil {
+		if err := k.Schema.CheckArgs(raw); err != nil {
+			return jobstore.NewJob{}, inField("args", fmt.Errorf("args of kind %s: %w", kind, err))
+		}
+	}
 	if err := o.unique(k, raw); err != nil {
 		return jobstore.NewJob{}, err
 	}

@@ -50,6 +50,12 @@ type HandlerFunc[A Args] func(ctx context.Context, job *Job[A]) error
 // Handle calls f.
 func (f HandlerFunc[A]) Handle(ctx context.Context, job *Job[A]) error { return f(ctx, job) }
 
+// ArgsSchema says whether args are such as a kind's handler expects. Its error continues the sentence "args of kind
+// mail: …".
+type ArgsSchema interface {
+	CheckArgs(args json.RawMessage) error
+}
+
 // KindOpts is what a kind says about its jobs. The zero value takes every default.
 type KindOpts struct {
 	Queue       string        // default: the configured default queue
@@ -79,6 +85,9 @@ type KindOpts struct {
 	OnFailed func(ctx context.Context, job *jobstore.Job, err error)
 	// SkipOnRetry lets a serial group pass this kind's jobs while they back off, wait or are not yet due.
 	SkipOnRetry bool
+	// Schema checks args when they are published; nil = what is JSON is right. Package argschema has JSON
+	// Schema. warren.enqueue() does not know it.
+	Schema ArgsSchema
 	// Encrypted stores args encrypted, with ClientConfig.Keys, and gives handlers and middleware the clear ones.
 	// A job with a key that is unknown here WAITs; one whose args were tampered with, or are not
 	// encrypted, is PERMANENTLY_FAILED.

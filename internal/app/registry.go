@@ -26,6 +26,9 @@ func (a *App) Registry() (*warren.Registry, error) {
 			MaxAttempts: k.MaxAttempts, SkipOnRetry: k.GroupSkip, Guards: k.Guards.For(name), MaxErrors: k.MaxErrors, RetryFor: k.RetryFor,
 			Encrypted: k.Encrypted, AcceptPlain: k.AcceptPlain, Delay: k.Delay, UniqueBy: k.UniqueBy, UniqueFor: k.UniqueFor,
 		}
+		if k.Schema != nil { // nil in the interface would be a schema
+			opts.Schema = k.Schema
+		}
 		if opts.MaxAttempts == 0 {
 			opts.MaxAttempts = warren.Unlimited
 		}

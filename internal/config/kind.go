@@ -12,6 +12,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/warrenq/warren/argschema"
 	"github.com/warrenq/warren/handlers/command"
 	"github.com/warrenq/warren/handlers/probe"
 	"github.com/warrenq/warren/handlers/webhook"
@@ -47,6 +48,9 @@ type Kind struct {
 	// UniqueBy makes jobs that name no mode unique by these fields of their args, UniqueFor for how long.
 	UniqueBy  []string
 	UniqueFor time.Duration
+	// Schema checks args when they are published, nil for none; SchemaFile is where it was read.
+	Schema     *argschema.Schema `json:"-"`
+	SchemaFile string
 	// Encrypted stores args encrypted with Config.Keys; AcceptPlain also runs jobs whose args are not.
 	Encrypted   bool
 	AcceptPlain bool
@@ -100,6 +104,11 @@ func (l *loader) kind(name string, n *yaml.Node, o origin) {
 		"retry_for":    text(func(s string) (err error) { k.RetryFor, err = ParseDuration(s); return err }),
 		"timeout":      text(func(s string) (err error) { timeout, err = ParseDuration(s); return err }),
 		"priority":     text(func(s string) (err error) { k.Priority, err = l.priority(s); return err }),
+		"schema": text(func(s string) (err error) {
+			k.SchemaFile = s
+			k.Schema, err = l.schema(s)
+			return err
+		}),
 		"encrypted":    text(func(s string) (err error) { k.Encrypted, err = yesNo(s); return err }),
 		"accept_plain": text(func(s string) (err error) { k.AcceptPlain, err = yesNo(s); return err }),
 		"delay":        text(func(s string) (err error) { k.Delay, err = ParseDuration(s); return err }),
@@ -164,6 +173,7 @@ func (l *loader) listKind(path string, k Kind, set map[string]*yaml.Node, o orig
 		{"max_attempts", strconv.Itoa(k.MaxAttempts)},
 		{"timeout", FormatDuration(k.Timeout)},
 		{"backoff", listDurations(k.Backoff)},
+		{"schema", k.SchemaFile},
 		{"encrypted", onlyTrue(k.Encrypted)},
 		{"accept_plain", onlyTrue(k.AcceptPlain)},
 		{"delay", positive(k.Delay)},
@@ -186,6 +196,19 @@ func positive(d time.Duration) string {
 		return ""
 	}
 	return FormatDuration(d)
+}
+
+// schema reads a file with the schema of a kind's args.
+func (l *loader) schema(path string) (*argschema.Schema, error) {
+	text, err := l.src.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w; name a file that can be read", err)
+	}
+	schema, err := argschema.Compile(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return schema, nil
 }
 
 func yesNo(s string) (bool, error) {
