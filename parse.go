@@ -38,7 +38,7 @@ func inField(field string, err error) error {
 // args, queue, priority, serial_group, identifier, mode, every, delay, available_at, coalesce,
 // max_attempts (0 = no limit), timeout, metadata, tags; and of PublishOpts unique_for (a duration,
 // until-start or forever), unique_by (a list of fields of args), replace (a list of args, priority, time,
-// all), debounce, max_wait and now.
+// all), debounce, max_wait, now and expire_after.
 // Durations are texts for ParseDuration or numbers of seconds. Another key is an error, because
 // what it asks for would be lost.
 //
@@ -54,7 +54,7 @@ func ParseItem(text []byte) (Item, error) {
 		"available_at": &o.At, "coalesce": &o.Coalesce, "max_attempts": &maxAttempts, "timeout": (*jsonDuration)(&o.Timeout),
 		"metadata": &metadata, "tags": &o.Tags, "unique_for": (*jsonUniqueFor)(&o.UniqueFor), "unique_by": &o.UniqueBy,
 		"replace": (*jsonReplace)(&o.Replace), "debounce": (*jsonDuration)(&o.Debounce), "max_wait": (*jsonDuration)(&o.MaxWait),
-		"now": &o.Now,
+		"now": &o.Now, "expire_after": (*jsonDuration)(&o.ExpireAfter),
 	})
 	if err == nil && item.Kind == "" {
 		err = inField("kind", errors.New(`"kind" is missing; it names the handler`))

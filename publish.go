@@ -30,6 +30,8 @@ type PublishOpts struct {
 	UniqueFor   time.Duration // with jobstore.Unique: 0 = until the job has ended; UntilStart; Forever; else a period
 	UniqueBy    []string      // fields of args that make the identifier, or AllArgs; implies jobstore.Unique. Default: the kind's
 	Replace     Replace       // with jobstore.Unique: a job with this key that waits takes this over; otherwise this one is REDUNDANT
+	// ExpireAfter makes the job CANCELLED when it starts so long after it was due for the first time; 0 = never.
+	ExpireAfter time.Duration
 	// Debounce is a delay that begins anew with each publish of the same key: the job that waits takes
 	// over the args and the time of the last. It needs an Identifier or UniqueBy.
 	Debounce time.Duration

@@ -259,6 +259,7 @@ func (r *Registry) workers(g guarding, keys *KeyRing) map[string]worker.Kind {
 		if g.store != nil { // an Inline has no database, and so no guards
 			h = g.wrap(r.guards.and(k.opts.Guards), h)
 		}
+		h = inTime(h)
 		h = keys.opened(k.opts, h) // outermost: guards may go by args, too
 		backoff := k.opts.Backoff
 		if backoff == nil {

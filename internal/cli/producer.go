@@ -40,7 +40,7 @@ type publishFlags struct {
 	args, argsFile, queue, group, identifier, mode, at, metadata, uniqueFor, replace string
 	priority, maxAttempts                                                            int
 	coalesce                                                                         int64
-	every, delay, timeout, debounce, maxWait                                         durationFlag
+	every, delay, timeout, debounce, maxWait, expireAfter                            durationFlag
 	now                                                                              bool
 	tags, uniqueBy                                                                   []string
 }
@@ -76,6 +76,7 @@ func publishCmd(env *Env) *cobra.Command {
 	fl.StringSliceVar(&f.uniqueBy, "unique-by", nil, "fields of the args that make the identifier of a unique job; * = all of them")
 	fl.StringVar(&f.replace, "replace", "", "with --mode unique: what a waiting job with this key takes over: args, priority, time, or all")
 	fl.Var(&f.debounce, "debounce", "a delay that begins anew with each publish of the same key, for one job")
+	fl.Var(&f.expireAfter, "expire-after", "call the job off when it has not started so long after it was due")
 	fl.Var(&f.maxWait, "max-wait", "with --debounce: start this long after the first publish at the latest")
 	addOutputFlag(cmd)
 	cmd.MarkFlagsMutuallyExclusive("args", "args-file")
@@ -129,7 +130,7 @@ func (e *Env) publishOpts(cmd *cobra.Command, f *publishFlags) (json.RawMessage,
 	o := warren.PublishOpts{
 		Queue: f.queue, SerialGroup: f.group, Identifier: f.identifier, Mode: jobstore.Mode(f.mode),
 		Every: time.Duration(f.every), Delay: time.Duration(f.delay), Timeout: time.Duration(f.timeout), Tags: f.tags,
-		Now: f.now, UniqueBy: f.uniqueBy, Debounce: time.Duration(f.debounce), MaxWait: time.Duration(f.maxWait),
+		Now: f.now, UniqueBy: f.uniqueBy, Debounce: time.Duration(f.debounce), MaxWait: time.Duration(f.maxWait), ExpireAfter: time.Duration(f.expireAfter),
 	}
 	if err := f.keyOpts(&o); err != nil {
 		return nil, o, err
@@ -215,7 +216,7 @@ func importCmd(env *Env) *cobra.Command {
 Each line is an object whose keys are columns of the jobs table: kind (needed), args,
 queue, priority, serial_group, identifier, mode, every, delay, available_at, coalesce,
 max_attempts, timeout, metadata, tags, unique_for, unique_by, replace, debounce, max_wait,
-now. Jobs are written in batches; of a batch with a bad
+now, expire_after. Jobs are written in batches; of a batch with a bad
 line nothing is written, and the error names the line.`,
 		Example: `  producer import jobs.jsonl
   generate-jobs | producer import - --bulk-size 500`,

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -26,6 +27,9 @@ type RetryAfterError struct {
 // SkipError ends the job as finished, with the reason kept.
 type SkipError struct{ Reason string }
 
+// ExpiredError ends the job as CANCELLED: it did not start in time.
+type ExpiredError struct{ Late, After time.Duration }
+
 // StopError is classified by the error it wraps (nil = permanent); then the consumer drains and
 // exits before its next job.
 type StopError struct{ Err error }
@@ -44,8 +48,11 @@ func (e *WaitError) Unwrap() error       { return e.Err }
 func (e *RetryAfterError) Error() string { return text("retry after "+e.Delay.String(), e.Err) }
 func (e *RetryAfterError) Unwrap() error { return e.Err }
 func (e *SkipError) Error() string       { return "skip: " + e.Reason }
-func (e *StopError) Error() string       { return text("stop consumer", e.Err) }
-func (e *StopError) Unwrap() error       { return e.Err }
+func (e *ExpiredError) Error() string {
+	return fmt.Sprintf("expired: it started %s after it was due, and was to start within %s", e.Late.Round(time.Millisecond), e.After)
+}
+func (e *StopError) Error() string { return text("stop consumer", e.Err) }
+func (e *StopError) Unwrap() error { return e.Err }
 
 // Causes of a handler's cancelled context, found with context.Cause.
 var (

@@ -100,6 +100,8 @@ func (d *Decision) classify(lease *jobstore.Lease, err, cause error, policy Poli
 	switch e := answer.(type) { //nolint:errorlint // said has unwrapped it
 	case *SkipError:
 		d.end(jobstore.Finished, errors.New(e.Reason))
+	case *ExpiredError:
+		d.end(jobstore.Cancelled, e)
 	case *PermanentError:
 		d.end(jobstore.PermanentlyFailed, inner(e.Err, err))
 	case *StopError: // a bare one is for a person
@@ -129,7 +131,7 @@ func (d *Decision) classify(lease *jobstore.Lease, err, cause error, policy Poli
 // ends reports whether an answer ends its job by itself: then it does not matter that it was cancelled.
 func ends(answer error) bool {
 	switch answer.(type) { //nolint:errorlint // said has unwrapped it
-	case *SkipError, *PermanentError, *StopError:
+	case *SkipError, *ExpiredError, *PermanentError, *StopError:
 		return true
 	}
 	return false
@@ -142,7 +144,7 @@ func Said(err error) bool { return said(err) != nil }
 // A StopConsumer says it only when it wraps nothing. It walks as errors.As does.
 func said(err error) error {
 	switch e := err.(type) { //nolint:errorlint // this is the walk itself
-	case *SkipError, *PermanentError, *WaitError, *RetryAfterError:
+	case *SkipError, *ExpiredError, *PermanentError, *WaitError, *RetryAfterError:
 		return err
 	case *StopError:
 		if e.Err == nil {
