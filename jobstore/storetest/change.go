@@ -151,7 +151,10 @@ func changeUndoRetry(w *world) {
 }
 
 func changeUndoStarted(w *world) {
-	failed := []jobstore.ID{w.inState(jobstore.PermanentlyFailed), w.inState(jobstore.PermanentlyFailed), w.inState(jobstore.PermanentlyFailed), w.inState(jobstore.PermanentlyFailed)}
+	var failed []jobstore.ID
+	for range 5 {
+		failed = append(failed, w.inState(jobstore.PermanentlyFailed))
+	}
 	c := w.begin(jobstore.VerbRetry)
 	w.changed(c, jobstore.Order{Verb: jobstore.VerbRetry}, failed...)
 	_, err := w.store.Due(w.Context(), 100)
@@ -160,9 +163,10 @@ func changeUndoStarted(w *world) {
 	w.claimOne(by, failed[0])
 	w.finish(by, w.claimOne(by, failed[1]))
 	w.ordered(w.store.Delete, failed[2])
+	w.returned(by, []jobstore.Lease{w.claimOne(by, failed[4])}) // READY as before, and it has run
 	got := w.undone(c)
 	w.same("undone", got.Done, failed[3])
-	if len(got.Refused) != 3 {
+	if len(got.Refused) != 4 {
 		w.Fatalf("refused %+v", got.Refused)
 	}
 	for _, no := range got.Refused {
