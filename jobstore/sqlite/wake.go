@@ -53,6 +53,7 @@ func (s *Store) Wake(_ context.Context, bands []jobstore.Band) error {
 func (s *Store) Listen(ctx context.Context, wake func()) error {
 	defer s.wakes.add(wake)()
 	if s.readDB == nil { // in memory there are no other processes
+		wake() // what was told before is not heard
 		<-ctx.Done()
 		return context.Cause(ctx)
 	}
@@ -79,10 +80,8 @@ func (s *Store) Listen(ctx context.Context, wake func()) error {
 			return context.Cause(ctx)
 		case err != nil:
 			return s.wrap("listen", err)
-		case version[0] != seen:
-			if seen >= 0 {
-				wake()
-			}
+		case version[0] != seen: // the first time too: what was told before is not heard
+			wake()
 			seen = version[0]
 		}
 		select {
