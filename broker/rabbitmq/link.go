@@ -127,8 +127,12 @@ func (l *link) once(ctx context.Context, node endpoint) (connected bool, err err
 	if err != nil {
 		return false, err
 	}
-	sess := newSession(conn, w, l.topo())
-	serve, err := l.prepare(ctx, sess)
+	sess := newSession(conn, w, l.topo(), 3*l.cfg.Heartbeat)
+	var serve func()
+	err = sess.watched(func() (err error) {
+		serve, err = l.prepare(ctx, sess)
+		return err
+	})
 	if err != nil {
 		sess.close(l.cfg.ConfirmTimeout)
 		sess.extra.Wait()

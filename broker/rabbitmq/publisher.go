@@ -354,6 +354,7 @@ func (p *pubChannel) wait(ctx context.Context, c *amqp.DeferredConfirmation) err
 	acked, err := c.WaitContext(ctx)
 	switch {
 	case err != nil:
+		p.sess.doubt()
 		return p.sess.late(ctx)
 	case acked:
 		return nil

@@ -28,6 +28,8 @@ type session struct {
 	calls chan call      // requests to the goroutine that does the RPCs
 	extra sync.WaitGroup // goroutines that drain channels; they end with the connection
 
+	patience time.Duration // how long a call may go without an answer
+
 	blockMu sync.Mutex
 	blocked string // why the broker has stopped reading from us; "" = it reads
 }
@@ -38,8 +40,8 @@ type call struct {
 	done chan error // buffered: the caller may have gone
 }
 
-func newSession(conn *amqp.Connection, w *wire, t *topo) *session {
-	return &session{conn: conn, wire: w, topo: t, done: make(chan struct{}), calls: make(chan call)}
+func newSession(conn *amqp.Connection, w *wire, t *topo, patience time.Duration) *session {
+	return &session{conn: conn, wire: w, topo: t, done: make(chan struct{}), calls: make(chan call), patience: patience}
 }
 
 // end ends the session at once. The socket is closed here, because the library's own way can
@@ -122,13 +124,42 @@ func (s *session) blockedBy() string {
 	return s.blocked
 }
 
+// watched does something that the broker has to answer, and ends the session when that lasts longer than
+// patience. Heartbeats that arrive do not mean that answers do: the library reads a text as long
+// as the broker says it is, beyond the end of its frame, and waits for that many heartbeats.
+func (s *session) watched(do func() error) error {
+	t := time.AfterFunc(s.patience, func() {
+		if s.blockedBy() == "" {
+			s.end(errors.New("the broker sends heartbeats but no answer"))
+		}
+	})
+	defer t.Stop()
+	return do()
+}
+
+// doubt asks the broker for something, in the background, because an answer is late. When there is
+// none either, the session ends.
+func (s *session) doubt() {
+	ask := func() error {
+		ch, err := s.conn.Channel()
+		if err == nil {
+			err = ch.Close()
+		}
+		return err
+	}
+	select {
+	case s.calls <- call{do: ask, done: make(chan error, 1)}:
+	default: // another call is under way, and watched
+	}
+}
+
 // serveCalls does the RPCs of the session one after the other: the library's are not safe to be
-// called from several goroutines, and each can last until the wire's deadline ends the session.
+// called from several goroutines.
 func (s *session) serveCalls() {
 	for {
 		select {
 		case c := <-s.calls:
-			c.done <- c.do()
+			c.done <- s.watched(c.do)
 		case <-s.done:
 			return
 		}
