@@ -70,6 +70,7 @@ lint: $(TOOLS)/.golangci-lint-$(GOLANGCI_LINT_VERSION) ## Lint and check the for
 .PHONY: vet
 vet: ## go vet
 	$(GO) vet $(PACKAGES)
+	cd test/chaos && $(GO) vet ./...
 
 .PHONY: fmt
 fmt: $(TOOLS)/.golangci-lint-$(GOLANGCI_LINT_VERSION) ## Format the code
