@@ -120,6 +120,7 @@ func (f *PolledFeed) Run(ctx context.Context) error {
 	taking, cancel := f.hand.taking(ctx)
 	defer cancel()
 	f.feed(taking)
+	f.pass(f.takeOffered(), nil)
 	f.hand.finish()
 	if works := f.hand.takeBack(); len(works) > 0 {
 		f.claiming.cfg.HandBack(works)

@@ -296,3 +296,24 @@ func TestOfferedJobsAreClaimedHereOrPassedOn(t *testing.T) {
 		}
 	})
 }
+
+// An offer that was taken when the feed is told to end is passed on: others hear of it now, not at
+// their tick.
+func TestOfferedJobsArePassedOnWhenTheFeedEnds(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		var passed []jobstore.Ref
+		feed := r.polled(dispatch.PolledConfig{Tick: time.Hour, Pass: func(refs []jobstore.Ref) { passed = append(passed, refs...) }})
+		r.slot(1)
+		synctest.Wait()
+		offered := []jobstore.Ref{{ID: 1, Band: jobstore.Band{Queue: "q", Priority: 20}}}
+		if !feed.Offer(offered) {
+			t.Fatal("did not take a job over with a free slot")
+		}
+		feed.Drain()
+		synctest.Wait()
+		if !slices.Equal(passed, offered) {
+			t.Errorf("passed %v on, want %v", passed, offered)
+		}
+	})
+}
