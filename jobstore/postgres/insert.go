@@ -127,7 +127,7 @@ RETURNING id, queue, priority, state, 0::bigint`
 
 // insertPlainSQL writes jobs that are to run now and have neither key, group nor anything else that
 // is rare. It spares each row a third of what insertSQL costs.
-const insertPlainSQL = `-- warren: insert plain
+const insertPlainSQL = `-- warren: insert, plain
 INSERT INTO @schema@.jobs_live (id, announce_at, kind, args, queue, priority, max_attempts)
 SELECT nextval('@schema@.jobs_id_seq'), CASE WHEN i.outbox THEN now() END, i.kind, i.args::jsonb, i.queue, i.priority, i.max_attempts
 FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bool[]) WITH ORDINALITY
@@ -137,7 +137,7 @@ RETURNING id, queue, priority, state, 0::bigint`
 
 // insertKeyedSQL takes the keys first, in their order. ON CONFLICT DO UPDATE waits for whoever is
 // just taking the same key, and returns who has it afterwards: two publishers cannot both win.
-const insertKeyedSQL = `-- warren: insert with keys
+const insertKeyedSQL = `-- warren: insert, with keys
 WITH input AS MATERIALIZED (` + insertInput + `),
 keys AS (
   INSERT INTO @schema@.job_keys AS k (kind, identifier, job_id, until)

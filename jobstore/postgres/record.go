@@ -101,7 +101,7 @@ SELECT id, queue, priority, serial_group, now FROM done`
 
 // recordFinishedSQL is recordSQL for outcomes that say no more than that the job is FINISHED, which
 // most do: it spares each row what recordSQL has to ask, a third of its cost.
-const recordFinishedSQL = `-- warren: record finished
+const recordFinishedSQL = `-- warren: record, finished
 WITH ended AS (
   DELETE FROM @schema@.jobs_live j
   USING unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[]) AS o(id, lease, duration, memory)

@@ -33,7 +33,8 @@ const maxFrame = 64 << 20
 var errFrame = errors.New("a frame of impossible length")
 
 // Postgres makes taps for PostgreSQL's protocol 3. What passes is named by the comment at the
-// beginning of a statement, "-- warren: claim" as "claim", and a statement without one by its text in lower case.
+// beginning of a statement, "-- warren: claim" as "claim", up to a comma: "-- warren: record, finished" is a way
+// to record. A statement without one is named by its text in lower case.
 func Postgres(hook Hook) func() Tap {
 	return func() Tap { return &postgresTap{hook: hook, prepared: map[string]string{}} }
 }
@@ -151,6 +152,7 @@ func cstring(b []byte) (s string, rest []byte) {
 func naming(text string) string {
 	line, _, _ := strings.Cut(text, "\n")
 	if name, ok := strings.CutPrefix(line, "-- warren: "); ok {
+		name, _, _ = strings.Cut(name, ",")
 		return name
 	}
 	return strings.ToLower(strings.TrimSpace(line))
