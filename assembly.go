@@ -86,6 +86,7 @@ func (c *Consumer) assemble() (*parts, error) {
 		Retain: cfg.Sweep.Retain, LeaderTTL: cfg.Sweep.LeaderTTL, RescueHold: cfg.Heartbeat.TTL,
 		Rescued: c.client.rescued, Swept: c.client.swept, Missed: c.client.missed,
 	})
+	p.keeper.OnBeat(p.sweeper.Heartbeat)
 	guards := guarding{store: cfg.Store, released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) }, log: cfg.Log}
 	p.pool = worker.NewPool(worker.PoolConfig{
 		Slots: cfg.Concurrency, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(guards, cfg.Keys),

@@ -89,6 +89,8 @@ type Orders struct {
 	Restart bool
 	// Cancel are attempts of the process that are to end, by the numbers of their leases.
 	Cancel map[ID]int64
+	// Leaderless says that nobody leads the sweep at the moment.
+	Leaderless bool
 }
 
 // Registrar keeps the heartbeat rows: one per consumer process, instead of one write per running job.

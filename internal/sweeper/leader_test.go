@@ -27,12 +27,44 @@ func TestOnlyTheLeaderSweeps(t *testing.T) {
 		r.leader, r.until = "other", time.Now().Add(time.Hour)
 		r.start()
 		pass(30 * time.Minute)
-		if all, lead := r.count(), r.count("lead"); all != lead || lead < 200 || lead > 400 {
-			t.Errorf("%d statements, %d for the lease; want a look at the lease every five seconds", all, lead)
+		if all, lead := r.count(), r.count("lead"); all != lead || lead < 30 || lead > 70 {
+			t.Errorf("%d statements, %d for the lease; want a look at the lease twice a minute", all, lead)
 		}
 		pass(31 * time.Minute)
 		if r.leader != "me" || r.count("look") == 0 {
 			t.Errorf("the leader is %s after the other's lease has expired", r.leader)
+		}
+	})
+}
+
+func TestAVacancyIsFilledAtOnce(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.leader, r.until = "other", time.Now().Add(time.Hour)
+		r.start()
+		pass(time.Second)
+		r.set(func() { r.until = time.Now() })
+		r.s.Heartbeat(true, nil)
+		pass(time.Millisecond)
+		if r.leader != "me" || r.count("look") == 0 {
+			t.Errorf("the leader is %s after a heartbeat saw that nobody leads", r.leader)
+		}
+	})
+}
+
+func TestAHeartbeatThatSeesALeaderCostsNoLook(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.leader, r.until = "other", time.Now().Add(time.Hour)
+		r.start()
+		pass(time.Second)
+		r.set(func() { r.calls = map[string]int{} })
+		for range 5 {
+			r.s.Heartbeat(false, nil)
+			pass(time.Second)
+		}
+		if n := r.count(); n != 0 {
+			t.Errorf("%d statements while another leads", n)
 		}
 	})
 }

@@ -106,7 +106,53 @@ func TestAnOutageThatIsLongOverDoesNotDelayTheRescueOfANewLeader(t *testing.T) {
 		r.set(func() { r.err = nil })
 		pass(time.Hour)
 		r.set(func() { r.until = time.Time{}; r.rescue = []jobstore.Rescued{{Released: refs(1, 1)}} }) // the leader was killed
-		pass(7 * time.Second)
+		r.s.Heartbeat(true, nil)
+		pass(time.Second)
+		r.tells(1)
+	})
+}
+
+// The leader's lease ends during an outage. Who takes over saw it by its heartbeat only, and has to let the
+// others renew first.
+func TestAnOutageThatOnlyAHeartbeatSawDelaysTheRescueOfANewLeader(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.leader, r.until = "other", time.Now().Add(20*time.Second)
+		r.start()
+		pass(time.Second)
+		r.s.Heartbeat(false, nil)
+		r.set(func() { r.err = errAway })
+		pass(4 * time.Second)
+		r.s.Heartbeat(false, errAway)
+		pass(18 * time.Second)
+		r.set(func() { r.err = nil; r.rescue = []jobstore.Rescued{{Released: refs(1, 1)}} })
+		r.s.Heartbeat(true, nil)
+		pass(15 * time.Second)
+		if r.leader != "me" {
+			t.Fatalf("the leader is %s", r.leader)
+		}
+		r.tells()
+		pass(15 * time.Second)
+		r.tells(1)
+	})
+}
+
+// A heartbeat that was lost alone is no outage: rescue is not put off.
+func TestABlipThatAHeartbeatSawDoesNotDelayTheRescue(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.leader, r.until = "other", time.Now().Add(31*time.Second)
+		r.start()
+		pass(28 * time.Second)
+		r.s.Heartbeat(false, nil)
+		pass(2 * time.Second)
+		r.set(func() { r.err = errAway })
+		r.s.Heartbeat(false, errAway)
+		pass(time.Millisecond)
+		r.set(func() { r.err = nil; r.rescue = []jobstore.Rescued{{Released: refs(1, 1)}} })
+		pass(3 * time.Second)
+		r.s.Heartbeat(true, nil)
+		pass(3 * time.Second)
 		r.tells(1)
 	})
 }

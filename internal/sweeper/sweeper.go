@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
@@ -92,6 +93,8 @@ type Sweeper struct {
 	failing       bool      // the database did not answer at the last round
 	good          time.Time // when it last did; an outage that began between two rounds began no earlier
 	holdRescue    time.Time
+	look          chan struct{}             // holds one token when a heartbeat gave reason to look at the lease
+	beat          atomic.Pointer[time.Time] // the last heartbeat that the database answered
 	pulse         lifecycle.Pulse
 }
 
@@ -101,7 +104,7 @@ func (s *Sweeper) Pulse() *lifecycle.Pulse { return &s.pulse }
 // New prepares a sweeper; Run does the work.
 func New(cfg Config) *Sweeper {
 	cfg.defaults()
-	return &Sweeper{cfg: cfg, hints: newLostHints(), heads: newIdleHeads()}
+	return &Sweeper{cfg: cfg, look: make(chan struct{}, 1), hints: newLostHints(), heads: newIdleHeads()}
 }
 
 // leader is the name of the lease that the sweep's leader holds.
@@ -125,8 +128,7 @@ func (s *Sweeper) Run(ctx context.Context) error {
 		case ok:
 			s.lead(ctx, sent.Add(s.trusted()))
 		default:
-			// Not the leader: look again about when the lease may have become free.
-			_ = worker.Sleep(ctx, s.cfg.LeaderTTL/3+rand.N(s.cfg.LeaderTTL/15)) // the loop looks at ctx
+			s.await(ctx)
 		}
 	}
 	resign, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
@@ -135,6 +137,33 @@ func (s *Sweeper) Run(ctx context.Context) error {
 		s.cfg.Log.Debug("could not resign; the lease expires by itself", zap.Error(err))
 	}
 	return nil
+}
+
+// Heartbeat is told how each heartbeat of the process ended, so that of many consumers only the leader
+// asks for the lease: the others look when nobody leads, and when the database did not answer, because whoever
+// leads after an outage has to know of it.
+func (s *Sweeper) Heartbeat(leaderless bool, err error) {
+	if err == nil {
+		s.beat.Store(new(time.Now()))
+	}
+	if err == nil && !leaderless {
+		return
+	}
+	select {
+	case s.look <- struct{}{}:
+	default:
+	}
+}
+
+// await waits until the lease may have become free. Without a word from a heartbeat it looks now and then.
+func (s *Sweeper) await(ctx context.Context) {
+	t := time.NewTimer(2*s.cfg.LeaderTTL + rand.N(s.cfg.LeaderTTL))
+	defer t.Stop()
+	select {
+	case <-s.look:
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 // take takes or renews the leader's lease.
@@ -245,6 +274,9 @@ func (s *Sweeper) note(ctx context.Context, what string, err error) {
 	}
 	if !s.failing {
 		s.cfg.Log.Warn("the sweep could not do its work; it goes on trying", zap.String("part", what), zap.Error(err))
+		if beat := s.beat.Load(); beat != nil && beat.After(s.good) {
+			s.good = *beat
+		}
 	}
 	s.failing = true
 }

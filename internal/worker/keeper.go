@@ -51,6 +51,7 @@ type Keeper struct {
 	beat    Beat
 	restart func()
 	cancel  func(map[jobstore.ID]int64)
+	beaten  func(leaderless bool, err error)
 	log     *zap.Logger
 
 	terms chan *Term // the current term, handed to whoever asks
@@ -72,6 +73,9 @@ func NewKeeper(store Registrar, self jobstore.Consumer, beat Beat, restart func(
 // OnCancel sets who ends attempts that an operator wants ended, given by their leases. It is told with
 // each heartbeat, for as long as they run. It must be set before Run.
 func (k *Keeper) OnCancel(cancel func(map[jobstore.ID]int64)) { k.cancel = cancel }
+
+// OnBeat sets who is told how each heartbeat ended, and whether anybody leads the sweep. It must be set before Run.
+func (k *Keeper) OnBeat(tell func(leaderless bool, err error)) { k.beaten = tell }
 
 // Term waits for a living registration.
 func (k *Keeper) Term(ctx context.Context) (*Term, error) {
@@ -205,6 +209,9 @@ func (k *Keeper) renew(ctx context.Context, term *Term) error {
 	defer cancel()
 	sent := bootTime()
 	orders, err := k.store.Renew(ctx, term.Holder, k.beat.TTL)
+	if k.beaten != nil {
+		k.beaten(orders.Leaderless, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -33,7 +33,8 @@ UPDATE @schema@.consumers
 SET heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => $2::bigint / 1e6)
 WHERE id = $1 AND expires_at > clock_timestamp()
 RETURNING restart,
-  ARRAY(SELECT k.job_id FROM ` + cancelsOfMe + ` ORDER BY k.job_id), ARRAY(SELECT k.lease_no FROM ` + cancelsOfMe + ` ORDER BY k.job_id)`
+  ARRAY(SELECT k.job_id FROM ` + cancelsOfMe + ` ORDER BY k.job_id), ARRAY(SELECT k.lease_no FROM ` + cancelsOfMe + ` ORDER BY k.job_id),
+  NOT EXISTS (SELECT FROM @schema@.leaders l WHERE l.name = 'sweep' AND l.holder IS NOT NULL AND l.expires_at > clock_timestamp())`
 
 // cancelsOfMe are the attempts of consumer $1 that somebody wants ended: mostly there is not a single row.
 const cancelsOfMe = `@schema@.job_cancels k JOIN @schema@.jobs_live j ON j.id = k.job_id AND j.lease_no = k.lease_no AND j.holder = $1`
@@ -43,7 +44,7 @@ func (s *Store) Renew(ctx context.Context, id jobstore.HolderID, ttl time.Durati
 	got, err := gather(ctx, s, renewSQL, func(r pgx.Rows) (o jobstore.Orders, err error) {
 		var ids []jobstore.ID
 		var leases []int64
-		err = r.Scan(&o.Restart, &ids, &leases)
+		err = r.Scan(&o.Restart, &ids, &leases, &o.Leaderless)
 		for i, id := range ids {
 			if o.Cancel == nil {
 				o.Cancel = map[jobstore.ID]int64{}

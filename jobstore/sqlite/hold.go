@@ -34,6 +34,9 @@ func (s *Store) Register(ctx context.Context, c jobstore.Consumer, ttl time.Dura
 const renewSQL = `-- warren: renew
 UPDATE warren_consumers SET heartbeat_at = ?2, expires_at = ?3 WHERE id = ?1 AND expires_at > ?2 RETURNING restart`
 
+const sweepLedSQL = `-- warren: sweep is led
+SELECT 1 FROM warren_leaders WHERE name = 'sweep' AND holder IS NOT NULL AND expires_at > ?1`
+
 // Renew implements jobstore.Registrar.
 func (s *Store) Renew(ctx context.Context, id jobstore.HolderID, ttl time.Duration) (jobstore.Orders, error) {
 	o, err := writing(ctx, s, func(ctx context.Context, q session) (jobstore.Orders, error) {
@@ -46,7 +49,11 @@ func (s *Store) Renew(ctx context.Context, id jobstore.HolderID, ttl time.Durati
 			return jobstore.Orders{}, err
 		}
 		cancel, err := cancelsOf(ctx, q, id)
-		return jobstore.Orders{Restart: got[0] != 0, Cancel: cancel}, err
+		if err != nil {
+			return jobstore.Orders{}, err
+		}
+		leaders, err := gather(ctx, q, sweepLedSQL, scanInt, stamp(now))
+		return jobstore.Orders{Restart: got[0] != 0, Cancel: cancel, Leaderless: len(leaders) == 0}, err
 	})
 	if err != nil {
 		return jobstore.Orders{}, s.wrap(fmt.Sprintf("renew consumer %d", id), err)

@@ -30,6 +30,7 @@ func holdTests() []test {
 		{"deregistering hands back at once", holdDeregister},
 		{"one leader, and an epoch for each change", leader},
 		{"one leader of many", leaderRace},
+		{"a heartbeat sees that nobody leads the sweep", vacancy},
 	}
 }
 
@@ -178,6 +179,38 @@ func holdDeregister(w *world) {
 	if len(list) != 0 {
 		w.Fatalf("consumers: %+v", list)
 	}
+}
+
+// vacancy is what a heartbeat tells of the sweep's leader.
+func vacancy(w *world) {
+	by := w.consumer()
+	tells := func(want bool) {
+		w.Helper()
+		orders, err := w.store.Renew(w.Context(), by.Holder, long)
+		w.check("renew", err)
+		if orders.Leaderless != want {
+			w.Fatalf("a heartbeat says that nobody leads: %t, want %t", orders.Leaderless, want)
+		}
+	}
+	lead := func(name string, ttl time.Duration) {
+		_, ok, err := w.store.Lead(w.Context(), name, "a", ttl)
+		if err != nil || !ok {
+			w.Fatalf("lead %s: %t, %v", name, ok, err)
+		}
+	}
+	tells(true)
+	lead("another name", long)
+	tells(true)
+	lead("sweep", long)
+	tells(false)
+	w.check("resign", w.store.Resign(w.Context(), "sweep", "a"))
+	tells(true)
+	lead("sweep", time.Millisecond)
+	w.eventually("an expired lease is vacant", func() bool {
+		orders, err := w.store.Renew(w.Context(), by.Holder, long)
+		w.check("renew", err)
+		return orders.Leaderless
+	})
 }
 
 func leader(w *world) {
