@@ -56,7 +56,7 @@ func (c *Consumer) assemble() (*parts, error) {
 		Fenced: func(n int) { c.observe(Event{Kind: OutcomeFenced, Count: n}) }, Log: cfg.Log,
 	})
 	claim := dispatch.ClaimConfig{
-		Store: cfg.Store, Terms: p.keeper, Self: c.self, Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) },
+		Store: cfg.Store, Terms: p.keeper, Self: c.self, Turns: cfg.turns(), Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) },
 		HandBack: p.handBack, UnknownKind: func(n int) { c.observe(Event{Kind: KindUnknown, Count: n}) },
 		Refused: func(n int) { c.observe(Event{Kind: HintsRefused, Count: n}) }, Log: cfg.Log,
 		Claimed: c.claimed,
@@ -75,7 +75,7 @@ func (c *Consumer) assemble() (*parts, error) {
 		})
 	} else {
 		// "Until empty" is a question about rows, so rows are what such a consumer goes by.
-		p.polled = dispatch.NewPolledFeed(dispatch.PolledConfig{Claim: claim, Budget: cfg.MaxJobs, UntilEmpty: cfg.UntilEmpty, EmptyFor: cfg.EmptyFor, Pass: p.pass})
+		p.polled = dispatch.NewPolledFeed(dispatch.PolledConfig{Claim: claim, Tick: cfg.PollInterval, Budget: cfg.MaxJobs, UntilEmpty: cfg.UntilEmpty, EmptyFor: cfg.EmptyFor, Pass: p.pass})
 		p.feed = p.polled
 	}
 	p.sweeper = sweeper.New(sweeper.Config{

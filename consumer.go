@@ -42,6 +42,10 @@ type ConsumerConfig struct {
 	Queues []string
 	// Take are the priorities that this consumer is bound to. Default: all of Priorities.
 	Take []int
+	// Order is how the bands are served: OrderStrict, which is the default, OrderWeighted or OrderFair.
+	Order Order
+	// Weights are those of OrderWeighted.
+	Weights Weights
 
 	// Priorities, DefaultQueue, MaxArgs and HintSize are as in ClientConfig.
 	Priorities   []int
@@ -55,6 +59,10 @@ type ConsumerConfig struct {
 
 	// Concurrency is how many handlers run at a time. Default 10.
 	Concurrency int
+	// PollInterval is how often a consumer without a broker looks into the database when nobody tells it that
+	// there is something, 50 ms to 30 s; one that hears of other processes' jobs looks a fifth as often, at
+	// least every 30 s. Default 1 s.
+	PollInterval time.Duration
 	// Force goes on while everything is paused.
 	Force bool
 	// MaxJobs ends the consumer after so many jobs; 0 = no limit.
@@ -99,6 +107,12 @@ type ConsumerConfig struct {
 	Version string
 	Log     *zap.Logger
 }
+
+// Limits of PollInterval: more often is a load, and a loop that stands still is told from one that waits.
+const (
+	minPoll = 50 * time.Millisecond
+	maxPoll = 30 * time.Second
+)
 
 // Heartbeat is how a consumer process keeps its lease.
 type Heartbeat = worker.Beat
@@ -151,6 +165,9 @@ func (c *ConsumerConfig) validate(configured []int) error {
 	}
 	if c.MaxStuck < 0 {
 		errs = append(errs, fmt.Errorf("max stuck %d is negative; leave it out for never", c.MaxStuck))
+	}
+	if c.PollInterval != 0 && (c.PollInterval < minPoll || c.PollInterval > maxPoll) {
+		errs = append(errs, fmt.Errorf("poll interval %s is not from %s to %s; leave it out for 1 s", c.PollInterval, minPoll, maxPoll))
 	}
 	if c.Concurrency < 0 {
 		errs = append(errs, fmt.Errorf("concurrency %d is negative", c.Concurrency))
@@ -212,6 +229,9 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	cfg.Take = slices.Sorted(slices.Values(cfg.Take))
 	if len(cfg.Queues) == 0 {
 		cfg.Queues = queuesOf(cfg.Registry, client.cfg.DefaultQueue)
+	}
+	if err := cfg.checkOrder(); err != nil {
+		return nil, err
 	}
 	for _, kind := range cfg.Registry.Kinds() {
 		if _, err := client.rules.priority(nil, cfg.Registry.opts(kind)); err != nil {

@@ -226,6 +226,8 @@ type Claimant struct {
 	// returns what the lost one granted, waiting for it to end if it is still running.
 	Token int64
 	Again bool
+	// Turns, when there are any, are the order of ClaimNext, and the only bands that it looks at.
+	Turns []Turn
 }
 
 // Claimed is what a claim came to. Numbers in none of the lists are duplicates, finished, held,

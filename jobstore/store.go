@@ -43,7 +43,7 @@ type Inserter interface {
 // one more attempt. ErrHolderGone when the claimant is no longer registered.
 type Claimer interface {
 	Claim(ctx context.Context, by Claimant, ids []ID) (Claimed, error)
-	// ClaimNext takes at most n, in (priority, id) order over the claimant's bands. No leases and no
+	// ClaimNext takes at most n, in (priority, id) order over the claimant's bands, or in that of its Turns. No leases and no
 	// error means that there was nothing to claim; ErrBusy, that there was, and others have it locked.
 	ClaimNext(ctx context.Context, by Claimant, n int) ([]Lease, error)
 	// ReleaseUnknown hands back rows that holder has leased but that are not in known: what a

@@ -57,6 +57,7 @@ func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
 	consumer, err := warren.NewConsumer(warren.ConsumerConfig{ //nolint:contextcheck // it starts nothing; its Run gets a context
 		Observer: w,
 		Store:    a.Store, Broker: w.broker, Registry: registry, Queues: o.Queues, Take: o.Take,
+		Order: warren.Order(a.Config.Order), Weights: a.Config.Weights, PollInterval: a.Config.PollInterval,
 		Priorities: a.Config.Priorities, DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs,
 		HintSize: a.Config.HintSize, Concurrency: a.Config.Concurrency, MaxJobs: o.MaxJobs, UntilEmpty: o.UntilEmpty, EmptyFor: o.EmptyFor, Force: o.Force,
 		MaxTime: o.MaxTime, MaxMemory: o.MaxMemory, MaxStuck: o.MaxStuck, DrainTimeout: a.Config.DrainTimeout, Schedules: a.Config.Schedules,

@@ -63,6 +63,9 @@ still runs then is handed back. A second signal hands back at once.`,
 	fl.StringArrayVar(&f.queues, "queue", nil, "a queue to take; may be repeated (default: every queue that the kinds use)")
 	fl.StringVarP(&f.ranges, "priorities", "p", "", "priorities to take: 10, 20-40, 25-, -20, or several with commas (default: all)")
 	fl.IntP("concurrency", "c", 10, "handlers that run at a time")
+	fl.String("order", "strict", "how queues and priorities are served: strict (the best priority first), weighted or fair (in turn)")
+	fl.String("weights", "", "with --order weighted, such as '{priorities: {10: 6, 20: 3}, queues: {mail: 2}}' (default: of n priorities the best has n, the next n - 1, …)")
+	fl.String("poll-interval", "1s", "without a broker, how often to look for jobs that nobody told of, from 50ms to 30s")
 	fl.IntVarP(&f.jobs, "jobs", "j", 0, "exit after so many jobs (0 = no limit)")
 	fl.BoolVar(&f.once, "once", false, "run one job, or none when nothing is due, and exit")
 	fl.BoolVar(&f.untilEmpty, "stop-when-empty", false, "exit when nothing is due any more")
@@ -74,7 +77,7 @@ still runs then is handed back. A second signal hands back at once.`,
 	fl.StringVar(&f.listen, "listen", "", "serve /livez, /readyz and /metrics there; a port alone is one of 127.0.0.1")
 	fl.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ too; only on a loopback address")
 	fl.String("drain-timeout", "25s", "how long running handlers may take when the consumer stops")
-	asConfig(cmd, "concurrency", "drain-timeout")
+	asConfig(cmd, "concurrency", "drain-timeout", "order", "weights", "poll-interval")
 	return cmd
 }
 

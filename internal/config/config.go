@@ -57,6 +57,12 @@ type Config struct {
 
 	// Concurrency is how many jobs a consumer runs at a time. Default 10.
 	Concurrency int
+	// Order is how a consumer chooses among its queues and priorities: strict, weighted or fair. Default strict.
+	Order string
+	// Weights are those of the order weighted.
+	Weights warren.Weights
+	// PollInterval is how often a consumer without a broker looks for jobs. Default 1 s.
+	PollInterval time.Duration
 	// HintSize is how many numbers one message carries, 1 to 1000. Default 50.
 	HintSize int
 	// DrainTimeout is how long a stopping consumer waits for its handlers. Default 25 s.

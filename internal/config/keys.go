@@ -164,6 +164,16 @@ func notifyKeys() []key {
 func programKeys() []key {
 	return []key{
 		intKey("concurrency", "10", func(c *Config) *int { return &c.Concurrency }, 1, 10_000),
+		oneOfKey("order", func(c *Config) *string { return &c.Order }, "strict", "weighted", "fair"),
+		{name: "weights", block: (*loader).weights},
+		{
+			name: "poll_interval", byDefault: "1s",
+			set: scalar(func(c *Config, s string) (err error) {
+				c.PollInterval, err = pollInterval(s)
+				return err
+			}),
+			show: func(c *Config) string { return FormatDuration(c.PollInterval) },
+		},
 		intKey("hint_size", "50", func(c *Config) *int { return &c.HintSize }, 1, 1000),
 		{
 			name: "drain_timeout", byDefault: "25s",

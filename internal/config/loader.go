@@ -182,6 +182,12 @@ func exampleOf(name string) string {
 		return `nightly: {cron: "30 2 * * *", zone: Europe/Berlin, kind: cleanup}`
 	case strings.HasPrefix(name, "schedules."):
 		return `cron: "30 2 * * *"`
+	case name == "weights":
+		return "priorities: {10: 6, 20: 3}"
+	case strings.HasSuffix(name, ".queues"):
+		return "mail: 3"
+	case strings.HasSuffix(name, ".priorities"):
+		return "10: 6"
 	case strings.HasSuffix(name, ".webhook"):
 		return `url: "https://example.org/jobs"`
 	case strings.HasSuffix(name, ".command"):

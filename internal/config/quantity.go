@@ -93,6 +93,15 @@ func FormatSize(n int64) string {
 	return strconv.FormatInt(n, 10)
 }
 
+// pollInterval reads how often to look.
+func pollInterval(s string) (time.Duration, error) {
+	d, err := ParseDuration(s)
+	if err == nil && (d < 50*time.Millisecond || d > 30*time.Second) {
+		err = fmt.Errorf("%q is not from 50ms to 30s", s)
+	}
+	return d, err
+}
+
 // parseInt reads a whole number within bounds.
 func parseInt(s string, low, high int) (int, error) {
 	n, err := strconv.Atoi(s)

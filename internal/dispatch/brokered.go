@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"go.uber.org/zap"
@@ -142,7 +143,7 @@ func (f *BrokeredFeed) pull() {
 // claim takes up to room numbers, best priority first, through one claim, and acks the hints that
 // are used up.
 func (f *BrokeredFeed) claim(ctx context.Context, room int) error {
-	ids, parts := f.held.take(room)
+	ids, parts := f.take(room)
 	if len(ids) == 0 {
 		return nil
 	}
@@ -157,6 +158,14 @@ func (f *BrokeredFeed) claim(ctx context.Context, room int) error {
 	f.ack(usedUp(parts))
 	f.hand.put(works)
 	return nil
+}
+
+// take takes numbers off what is held, in the order of this feed.
+func (f *BrokeredFeed) take(n int) ([]jobstore.ID, []part) {
+	if turns := f.claiming.cfg.Turns; turns != nil {
+		return turns.take(&f.held, n)
+	}
+	return f.held.take(n)
 }
 
 func (f *BrokeredFeed) ack(used []broker.Delivery) {
@@ -283,6 +292,12 @@ func (h *holdings) take(n int) (ids []jobstore.ID, parts []part) {
 		}
 	}
 	return ids, parts
+}
+
+// dropUsedUp takes out the hints of which no number is left.
+func (h *holdings) dropUsedUp() {
+	h.items = slices.DeleteFunc(h.items, (*holding).usedUp)
+	heap.Init(h)
 }
 
 // untake undoes take.

@@ -33,6 +33,8 @@ type ClaimConfig struct {
 	Terms Terms
 	// Self is who claims and what it may take; holder and token are filled in for each claim.
 	Self jobstore.Claimant
+	// Turns is the order of bands; nil = strict, the best priority first.
+	Turns *Turns
 	// Released takes rows that were handed back, to be announced.
 	Released func(refs []jobstore.Ref)
 	// HandBack takes leases that no slot could run; they are recorded as READY, attempt given back.
@@ -67,6 +69,9 @@ func newClaiming(cfg ClaimConfig) claiming {
 	c := claiming{cfg: cfg, pulse: &lifecycle.Pulse{}}
 	if handBack := cfg.HandBack; handBack != nil {
 		c.cfg.HandBack = func(works []worker.Work) {
+			if cfg.Turns != nil {
+				cfg.Turns.back(works)
+			}
 			c.pulse.Rest() // while the database is away, whoever records outcomes may let us wait
 			handBack(works)
 			c.pulse.Beat()
@@ -132,9 +137,15 @@ func (c *claiming) granted(term *worker.Term, leases []jobstore.Lease) []worker.
 	if c.cfg.Claimed != nil && len(leases) > 0 {
 		c.cfg.Claimed(len(leases))
 	}
+	if c.cfg.Turns != nil {
+		c.cfg.Turns.granted(leases)
+	}
 	works := make([]worker.Work, len(leases))
 	for i := range leases {
 		works[i] = worker.Work{Term: term, Lease: &leases[i]}
+	}
+	if c.cfg.Turns != nil {
+		return works
 	}
 	slices.SortFunc(works, func(a, b worker.Work) int {
 		return cmp.Or(cmp.Compare(a.Lease.Job.Priority, b.Lease.Job.Priority), cmp.Compare(a.Lease.Job.ID, b.Lease.Job.ID))
@@ -189,6 +200,9 @@ func (c *claiming) someByNumber(ctx context.Context, ids []jobstore.ID) (works [
 // byOrder claims the next n. busy says that there are jobs, which others have locked at this moment.
 func (c *claiming) byOrder(ctx context.Context, n int) (works []worker.Work, busy bool, err error) {
 	works, err = c.claim(ctx, func(ctx context.Context, by jobstore.Claimant) ([]jobstore.Lease, error) {
+		if c.cfg.Turns != nil {
+			by.Turns = c.cfg.Turns.next()
+		}
 		leases, err := c.cfg.Store.ClaimNext(ctx, by, n)
 		if busy = errors.Is(err, jobstore.ErrBusy); busy {
 			return nil, nil

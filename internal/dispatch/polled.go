@@ -16,6 +16,9 @@ import (
 // numbers may be held without a free slot.
 const stale = 250 * time.Millisecond
 
+// longestTick is how long a feed waits at most for a wake that it should hear.
+const longestTick = 30 * time.Second
+
 // PolledConfig is what a PolledFeed needs.
 type PolledConfig struct {
 	Claim ClaimConfig
@@ -199,7 +202,7 @@ func (f *PolledFeed) awaitWake(ctx context.Context, busy bool) {
 	case f.cfg.UntilEmpty && f.cfg.EmptyFor == 0 || busy:
 		tick = 50 * time.Millisecond
 	case f.hearing.Load() && f.cfg.EmptyFor == 0:
-		tick *= 5
+		tick = max(tick, min(5*tick, longestTick))
 	}
 	t := time.NewTimer(tick)
 	defer t.Stop()

@@ -79,8 +79,8 @@ func TestPolledLooksAtTheTickAndAtAWake(t *testing.T) {
 		feed.Wake()
 		r.forgetCalls()
 		pass(100 * time.Second)
-		if n := len(r.claims()); n != 2 {
-			t.Errorf("%d claims in 100 s while wakes are heard, want one every five ticks", n)
+		if n := len(r.claims()); n != 3 {
+			t.Errorf("%d claims in 100 s while wakes are heard, want one every 30 s", n)
 		}
 	})
 }

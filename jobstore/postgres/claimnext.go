@@ -19,6 +19,9 @@ func (s *Store) ClaimNext(ctx context.Context, by jobstore.Claimant, n int) ([]j
 	if n <= 0 {
 		return nil, nil
 	}
+	if len(by.Turns) > 0 {
+		return s.claimTurns(ctx, by, n)
+	}
 	got, err := s.claim(ctx, claimNextSQL, by, n, n, n+spare)
 	if err != nil {
 		return nil, wrap(fmt.Sprintf("claim the next %d jobs", n), err)
@@ -43,20 +46,7 @@ WITH RECURSIVE me AS MATERIALIZED (` + claimMe + `),
 groups(serial_group) AS (` + looseGroups + `),
 candidates AS MATERIALIZED (
   SELECT c.id, c.priority FROM (
-    SELECT c.id, c.priority
-    FROM unnest($5::text[]) AS q(queue) CROSS JOIN unnest($6::int[]) AS p(priority) CROSS JOIN LATERAL (
-      SELECT j.id, j.priority FROM @schema@.jobs_live j
-      WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = q.queue AND j.priority BETWEEN p.priority AND p.priority
-        AND j.kind = ANY ($7::text[]) AND j.available_at <= now() AND ` + jobNotPaused + `
-      ORDER BY j.priority, j.id LIMIT $9::int
-    ) c
-    WHERE q.queue ` + notPaused + `
-    UNION ALL
-    SELECT h.id, h.priority
-    FROM groups g CROSS JOIN LATERAL (` + headOfGroup + `) h
-    WHERE g.serial_group IS NOT NULL AND h.state = 'READY' AND h.available_at <= now() AND h.kind = ANY ($7::text[])
-      AND h.queue = ANY ($5::text[]) AND h.priority = ANY ($6::int[]) AND h.queue ` + notPaused + ` AND ` + headNotPaused + `
-      AND NOT EXISTS (SELECT FROM @schema@.job_groups r WHERE r.serial_group = g.serial_group OFFSET 0)
+` + claimable + `
   ) c
   WHERE (SELECT count(*) FROM me) = 1
   ORDER BY c.priority, c.id LIMIT $9::int
@@ -73,6 +63,22 @@ locked AS MATERIALIZED (
 )` + claimGrant + `
 UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, 3
   WHERE NOT EXISTS (SELECT FROM granted) AND EXISTS (SELECT FROM candidates)`
+
+// claimable is the beginning of each band, $9 rows long, and the heads of groups.
+const claimable = `    SELECT c.id, c.priority, q.queue
+    FROM unnest($5::text[]) AS q(queue) CROSS JOIN unnest($6::int[]) AS p(priority) CROSS JOIN LATERAL (
+      SELECT j.id, j.priority FROM @schema@.jobs_live j
+      WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = q.queue AND j.priority BETWEEN p.priority AND p.priority
+        AND j.kind = ANY ($7::text[]) AND j.available_at <= now() AND ` + jobNotPaused + `
+      ORDER BY j.priority, j.id LIMIT $9::int
+    ) c
+    WHERE q.queue ` + notPaused + `
+    UNION ALL
+    SELECT h.id, h.priority, h.queue
+    FROM groups g CROSS JOIN LATERAL (` + headOfGroup + `) h
+    WHERE g.serial_group IS NOT NULL AND h.state = 'READY' AND h.available_at <= now() AND h.kind = ANY ($7::text[])
+      AND h.queue = ANY ($5::text[]) AND h.priority = ANY ($6::int[]) AND h.queue ` + notPaused + ` AND ` + headNotPaused + `
+      AND NOT EXISTS (SELECT FROM @schema@.job_groups r WHERE r.serial_group = g.serial_group OFFSET 0)`
 
 // looseGroups lists the groups that have live members.
 const looseGroups = `

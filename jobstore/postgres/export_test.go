@@ -22,6 +22,7 @@ func (s *Store) Statements() []string {
 // Texts of the hot statements, for plan tests.
 func (s *Store) ClaimSQL() string          { return s.sql[claimSQL] }
 func (s *Store) ClaimNextSQL() string      { return s.sql[claimNextSQL] }
+func (s *Store) ClaimTurnsSQL() string     { return s.sql[claimTurnsSQL] }
 func (s *Store) RecordSQL() string         { return s.sql[recordSQL] }
 func (s *Store) RecordFinishedSQL() string { return s.sql[recordFinishedSQL] }
 func (s *Store) NoteSQL() string           { return s.sql[noteSQL] }

@@ -107,6 +107,7 @@ func checkPlans(t *testing.T, s *postgres.Store, conn *pgx.Conn) {
 		{"record finished", s.RecordFinishedSQL(), "1, " + ten + ", " + ten + ", " + ten + ", array_fill(NULL::text, '{10}')", byNumber},
 		{"note", s.NoteSQL(), ten + ", " + ten + ", " + ten + ", array_fill('{}'::text, '{10}')", byNumber},
 		{"claim next", s.ClaimNextSQL(), who + ", 10, 74", append(byNumber, "jobs_live_ready")},
+		{"claim next, in turn", s.ClaimTurnsSQL(), who + ", 10, 74, '{default,default}', '{10,20}', '{0,0}', '{1,0.5}'", append(byNumber, "jobs_live_ready")},
 		{"oldest", s.OldestSQL(), "'{default,default}', '{10,20}'", []string{"jobs_live_ready"}},
 		{"ready from", s.ReadyFromSQL(), "'default', 10, 5, 10", []string{"jobs_live_ready"}},
 		{"rescue", s.RescueSQL(), "'{1}', 100, 3", append(byNumber, "jobs_live_holder")},

@@ -21,6 +21,9 @@ func (s *Store) ClaimNext(ctx context.Context, by jobstore.Claimant, n int) ([]j
 		if err != nil {
 			return nil, err
 		}
+		if len(by.Turns) > 0 {
+			return c.inTurn(ctx, n)
+		}
 		return c.next(ctx, n)
 	})
 	if err != nil {
@@ -46,9 +49,7 @@ func (c *claim) next(ctx context.Context, n int) ([]jobstore.Lease, error) {
 	if c.maintenance() {
 		return nil, nil
 	}
-	now, kinds := stamp(c.now), list(slices.DeleteFunc(slices.Clone(c.by.Kinds), func(kind string) bool {
-		return paused(c.pauses, jobstore.PauseOfKind, kind)
-	}))
+	now, kinds := stamp(c.now), c.kinds()
 	heads, err := gather(ctx, c.q, claimHeadsSQL, scanLease, now, kinds)
 	if err != nil {
 		return nil, err
@@ -77,6 +78,44 @@ func (c *claim) next(ctx context.Context, n int) ([]jobstore.Lease, error) {
 			break
 		}
 	}
+	return got, c.grant(ctx, got)
+}
+
+// kinds are those that no pause keeps, as a statement takes them.
+func (c *claim) kinds() string {
+	return list(slices.DeleteFunc(slices.Clone(c.by.Kinds), func(kind string) bool {
+		return paused(c.pauses, jobstore.PauseOfKind, kind)
+	}))
+}
+
+// inTurn takes at most n in the order of the claimant's turns.
+func (c *claim) inTurn(ctx context.Context, n int) ([]jobstore.Lease, error) {
+	if c.maintenance() {
+		return nil, nil
+	}
+	now, kinds := stamp(c.now), c.kinds()
+	heads, err := gather(ctx, c.q, claimHeadsSQL, scanLease, now, kinds)
+	if err != nil {
+		return nil, err
+	}
+	var found []jobstore.Lease
+	for _, t := range c.by.Turns {
+		if !c.takes(t.Queue, t.Priority) {
+			continue
+		}
+		for _, h := range heads {
+			if h.Job.Queue == t.Queue && h.Job.Priority == t.Priority && !c.held(&h.Job) {
+				found = append(found, h)
+			}
+		}
+		band, err := gather(ctx, c.q, claimBandSQL, scanLease, t.Queue, t.Priority, now, kinds, n)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, band...)
+	}
+	jobstore.SortInTurn(c.by.Turns, found)
+	got := found[:min(len(found), n)]
 	return got, c.grant(ctx, got)
 }
 

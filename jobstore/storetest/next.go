@@ -31,6 +31,7 @@ func nextTests() []test {
 			by.Queues = []string{"default"}
 			w.same("next", idsOf(w.next(by, 10)), ids[1])
 		}},
+		{"in turn, and only the bands that have one", nextTurns},
 		{"heads of groups take their turn among the others", nextGroups},
 	}
 }
@@ -60,6 +61,34 @@ func nextOrder(w *world) {
 	}) {
 		w.Fatalf("the order was %v", got)
 	}
+}
+
+// Of three bands with steps 1, 2 and 4, the second at a disadvantage of 3, ten jobs are 6, 2 and 2.
+func nextTurns(w *world) {
+	band := func(queue string, priority, n int, group string) []jobstore.ID {
+		jobs := make([]jobstore.NewJob, n)
+		for i := range jobs {
+			jobs[i] = plain()
+			jobs[i].Queue, jobs[i].Priority, jobs[i].SerialGroup = queue, priority, group
+		}
+		return w.insert(jobs...)
+	}
+	best, media, low := band("default", 10, 20, ""), band("media", 20, 20, ""), band("default", 30, 1, "g")
+	low = append(low, band("default", 30, 20, "")...)
+	band("media", 10, 20, "")
+	by := w.consumer()
+	by.Turns = []jobstore.Turn{
+		{Band: jobstore.Band{Queue: "default", Priority: 30}, Step: 4},
+		{Band: jobstore.Band{Queue: "media", Priority: 20}, At: 3, Step: 2},
+		{Band: jobstore.Band{Queue: "default", Priority: 10}, Step: 1},
+	}
+	want := []jobstore.ID{best[0], low[0], best[1], best[2], best[3], media[0], best[4], low[1], best[5], media[1]}
+	if got := idsOf(w.next(by, 10)); !slices.Equal(got, want) {
+		w.Fatalf("ten in turn are %v, want %v", got, want)
+	}
+	by.Turns = by.Turns[1:2]
+	w.pause("media", 0, true)
+	w.same("next of a queue that is paused", idsOf(w.next(by, 10)))
 }
 
 func nextGroups(w *world) {
