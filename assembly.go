@@ -51,6 +51,7 @@ func (c *Consumer) assemble() (*parts, error) {
 		Queues: cfg.Queues, Priorities: cfg.Take, Slots: cfg.Concurrency, Force: cfg.Force,
 	}, cfg.Heartbeat, c.restart, cfg.Log)
 	p.keeper.OnCancel(func(attempts map[jobstore.ID]int64) { p.pool.Cancel(attempts) })
+	p.keeper.OnEdition(c.settings.see)
 	p.completer = completer.New(completer.Config{
 		Store: cfg.Store, Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) },
 		Fenced: func(n int) { c.observe(Event{Kind: OutcomeFenced, Count: n}) }, Log: cfg.Log,

@@ -2,6 +2,7 @@ package warren
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -368,7 +369,15 @@ func (c *Client) Settings() jobstore.Settings {
 		s.Kinds = append(s.Kinds, jobstore.KindDefaults{
 			Kind: kind, Queue: firstNonEmpty(o.Queue, c.cfg.DefaultQueue), Priority: p,
 			MaxAttempts: attempts(0, o.MaxAttempts), Timeout: o.Timeout, GroupSkip: o.SkipOnRetry,
+			Title: o.Describe.Title, Description: o.Describe.Description, Scope: o.Describe.Scope,
 		})
+		last := &s.Kinds[len(s.Kinds)-1]
+		if schema, ok := o.Schema.(interface{ JSONSchema() json.RawMessage }); ok {
+			last.Schema = schema.JSONSchema()
+		}
+		if cell := c.cfg.Registry.kinds[kind].settings; cell != nil {
+			last.Defaults, last.SettingsSchema = cell.text, cell.schema
+		}
 	}
 	return s
 }

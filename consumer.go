@@ -29,6 +29,7 @@ type ConsumerStore interface {
 	jobstore.Scheduler
 	jobstore.Guard
 	Configure(ctx context.Context, s jobstore.Settings) error
+	KindSettings(ctx context.Context, kinds []string) (jobstore.KindSettings, error)
 }
 
 // ConsumerConfig is how a Consumer is made. Store and Registry are needed.
@@ -103,7 +104,7 @@ type ConsumerConfig struct {
 	PublishHooks []PublishHook
 	Hooks        Hooks
 	Observer     Observer
-	// Version is shown to operators.
+	// Version of the program is shown to operators. During a deploy it decides which of two programs describes a kind.
 	Version string
 	Log     *zap.Logger
 }
@@ -200,6 +201,8 @@ type Consumer struct {
 	self   jobstore.Claimant
 	parts  *parts
 
+	settings *settingsReader
+
 	drain     chan struct{}
 	drainOnce sync.Once
 	tell      func(Event)  // the observer, with no context: what happens to a consumer is part of no call
@@ -249,6 +252,7 @@ func NewConsumer(cfg ConsumerConfig) (*Consumer, error) {
 	c.self = jobstore.Claimant{
 		Host: host, PID: os.Getpid(), Queues: cfg.Queues, Priorities: cfg.Take, Kinds: cfg.Registry.Kinds(),
 	}
+	c.settings = newSettingsReader(&c.cfg)
 	c.parts, err = c.assemble()
 	return c, err
 }
@@ -278,11 +282,19 @@ func (c *Consumer) Priorities() []int { return slices.Clone(c.cfg.Take) }
 // returns nil. It returns an error when it could not begin: the database's schema does not fit,
 // say. Run may be called once.
 func (c *Consumer) Run(ctx context.Context) error {
-	if err := c.cfg.Store.Configure(ctx, c.client.Settings()); err != nil {
+	configured := c.client.Settings()
+	configured.Version = c.cfg.Version
+	if err := c.cfg.Store.Configure(ctx, configured); err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to stop before it began
 		}
-		return fmt.Errorf("store the configuration for SQL producers: %w", err)
+		return fmt.Errorf("register the kinds: %w", err)
+	}
+	if err := c.settings.read(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("read the settings of the kinds: %w", err)
 	}
 	if err := c.client.Schedules(c.cfg.Store).Declare(ctx, c.cfg.Schedules...); err != nil {
 		if ctx.Err() != nil {

@@ -99,6 +99,12 @@ type KindOpts struct {
 	Middleware []Middleware
 	// Guards say when a job of this kind may begin; see there. They are asked before the middleware.
 	Guards Guards
+	// Describe tells people what the kind is.
+	Describe Describe
+	// Settings are the kind's own, as this program has them: a struct that encodes to a JSON object of at most
+	// 64 KiB. Operators change them while consumers run; handlers read them with the function Settings. They are shown to
+	// whoever may look at the database, so they are no place for secrets. Default: none.
+	Settings any
 }
 
 // check finds what could never be right. What depends on the configuration is found when a Client is made.
@@ -119,7 +125,7 @@ func (o *KindOpts) check() error {
 	case o.RetryFor < 0:
 		return fmt.Errorf("retry for %s is negative; leave it out for no limit", o.RetryFor)
 	}
-	return nil
+	return o.Describe.check()
 }
 
 // Unlimited as MaxAttempts retries for ever.
@@ -159,8 +165,9 @@ type Registry struct {
 }
 
 type registered struct {
-	handle RawHandler
-	opts   KindOpts
+	handle   RawHandler
+	opts     KindOpts
+	settings *settingsCell // nil = none
 }
 
 // Register makes h the handler of A's kind. At most one KindOpts counts. Args that do not decode
@@ -168,13 +175,18 @@ type registered struct {
 // a bad name) is reported by NewConsumer.
 func Register[A Args](r *Registry, h Handler[A], opts ...KindOpts) {
 	var zero A
-	r.Raw(zero.Kind(), func(ctx context.Context, row *jobstore.Job) error {
+	r.Raw(zero.Kind(), raw(h), optsFor(h, opts)...)
+}
+
+// raw decodes args for a typed handler.
+func raw[A Args](h Handler[A]) RawHandler {
+	return func(ctx context.Context, row *jobstore.Job) error {
 		job := Job[A]{Job: row}
 		if err := decode(row.Args, &job.Args); err != nil {
 			return Permanent(fmt.Errorf("args of kind %s: %w", row.Kind, err))
 		}
 		return h.Handle(ctx, &job)
-	}, optsFor(h, opts)...)
+	}
 }
 
 // optsFor puts the handler's own OnFailed before that of its options.
@@ -227,7 +239,14 @@ func (r *Registry) Raw(kind string, h RawHandler, opts ...KindOpts) {
 	if o.MaxAttempts == 0 && (o.RetryFor > 0 || o.RetryUntil != nil) {
 		o.MaxAttempts = Unlimited // the time says when it is enough
 	}
-	r.kinds[kind] = registered{handle: h, opts: o}
+	k := registered{handle: h, opts: o}
+	if o.Settings != nil {
+		var err error
+		if k.settings, err = newSettings(kind, o.Settings); err != nil {
+			r.err = errors.Join(r.err, fmt.Errorf("kind %s: %w", kind, err))
+		}
+	}
+	r.kinds[kind] = k
 }
 
 // Use adds middleware around every handler, the first outermost.
@@ -259,7 +278,7 @@ func (r *Registry) workers(g guarding, keys *KeyRing) map[string]worker.Kind {
 		if g.store != nil { // an Inline has no database, and so no guards
 			h = g.wrap(r.guards.and(k.opts.Guards), h)
 		}
-		h = inTime(h)
+		h = k.settings.around(inTime(h))
 		h = keys.opened(k.opts, h) // outermost: guards may go by args, too
 		backoff := k.opts.Backoff
 		if backoff == nil {

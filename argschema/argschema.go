@@ -16,7 +16,13 @@ import (
 )
 
 // Schema checks args. It is safe for concurrent use.
-type Schema struct{ resolved *jsonschema.Resolved }
+type Schema struct {
+	resolved *jsonschema.Resolved
+	text     json.RawMessage
+}
+
+// JSONSchema is the schema itself, for people and programs that make args.
+func (s *Schema) JSONSchema() json.RawMessage { return s.text }
 
 var _ warren.ArgsSchema = (*Schema)(nil)
 
@@ -49,7 +55,11 @@ func resolve(s *jsonschema.Schema) (*Schema, error) {
 	if err != nil {
 		return nil, fmt.Errorf("not a JSON Schema that can be used: %w", err)
 	}
-	probe := &Schema{resolved}
+	text, err := json.Marshal(s)
+	if err != nil {
+		return nil, fmt.Errorf("not a JSON Schema that can be written: %w", err)
+	}
+	probe := &Schema{resolved, text}
 	if err := probe.version(s); err != nil {
 		return nil, err
 	}

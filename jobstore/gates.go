@@ -78,6 +78,9 @@ func (e *evaluation) pauses() {
 			what, resume = "kind "+p.Name, "warren resume --kind "+p.Name
 		case PauseOfGroup:
 			what, resume = "serial group "+p.Name, "warren resume --group "+p.Name
+		case PauseOfDisabled:
+			e.disabled(p)
+			continue
 		case PauseOfAll, PauseOfQueue:
 		}
 		facts := map[string]any{"of": p.Of, "name": p.Name, "paused_at": p.At}
@@ -89,6 +92,16 @@ func (e *evaluation) pauses() {
 		forced := slices.ContainsFunc(e.Takers, func(t Taker) bool { return t.Alive && t.Force && t.TakesBand && t.KnowsKind })
 		e.add(GatePaused, p.Of != PauseOfAll || !forced, facts, "%s was paused at %s%s; '%s' lets it go on", what, clock(p.At), until, resume)
 	}
+}
+
+// disabled says that the job's kind is, and why.
+func (e *evaluation) disabled(p Pause) {
+	reason := ""
+	if p.Reason != "" {
+		reason = ": " + p.Reason
+	}
+	e.add(GateDisabled, true, map[string]any{"kind": p.Name, "disabled_at": p.At, "reason": p.Reason},
+		"kind %s was disabled at %s%s; 'warren kinds enable %s' lets it go on", p.Name, clock(p.At), reason, p.Name)
 }
 
 func (e *evaluation) queue() {

@@ -14,6 +14,8 @@ const (
 	PauseOfQueue PauseOf = "queue"
 	PauseOfKind  PauseOf = "kind"
 	PauseOfGroup PauseOf = "group" // a serial group
+	// PauseOfDisabled is a kind that was disabled: see Kinds.
+	PauseOfDisabled PauseOf = "disabled"
 )
 
 // Pause keeps jobs from being claimed.
@@ -23,6 +25,8 @@ type Pause struct {
 	At   time.Time `json:"paused_at"`
 	// Until is when it ends by itself; nil = when it is resumed.
 	Until *time.Time `json:"paused_until,omitempty"`
+	// Reason is a person's, of a kind that was disabled.
+	Reason string `json:"reason,omitempty"`
 }
 
 // Pauser pauses what is no queue. What runs goes on.

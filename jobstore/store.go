@@ -2,6 +2,7 @@ package jobstore
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"time"
 )
@@ -91,6 +92,8 @@ type Orders struct {
 	Cancel map[ID]int64
 	// Leaderless says that nobody leads the sweep at the moment.
 	Leaderless bool
+	// Edition is that of KindSettings.
+	Edition int64
 }
 
 // Registrar keeps the heartbeat rows: one per consumer process, instead of one write per running job.
@@ -223,7 +226,8 @@ type Reader interface {
 	Unfinished(ctx context.Context, identifiers []string, excludeProcessing bool) ([]string, error)
 }
 
-// KindDefaults is what the database needs to know of a kind so that SQL producers get its defaults.
+// KindDefaults is what the database needs to know of a kind: so that SQL producers get its defaults, and
+// for people who look.
 type KindDefaults struct {
 	Kind        string
 	Queue       string
@@ -231,6 +235,11 @@ type KindDefaults struct {
 	MaxAttempts int
 	Timeout     time.Duration
 	GroupSkip   bool
+
+	Title, Description, Scope string
+	Schema                    json.RawMessage // of args; nil = unknown
+	// Defaults are its settings as the program has them, SettingsSchema what they may be; nil = none.
+	Defaults, SettingsSchema json.RawMessage
 }
 
 // Settings is the part of the configuration that warren.enqueue() validates against.
@@ -239,6 +248,9 @@ type Settings struct {
 	DefaultQueue string
 	MaxArgs      int // bytes
 	Kinds        []KindDefaults
+	// Version is that of the program. Two versions at once do not overwrite each other's words about a kind: those
+	// of one that was seen before count only when no consumer of the other lives.
+	Version string
 }
 
 // Migration is one step of the schema.
@@ -279,6 +291,7 @@ type Store interface {
 	Resealer
 	Queues
 	Pauser
+	Kinds
 	Canceller
 	Gauger
 	Guard

@@ -96,6 +96,7 @@ const (
 	GateSweep       = "sweep"
 	GateNoLeader    = "no_leader"
 	GatePaused      = "paused"
+	GateDisabled    = "kind_disabled"
 	GateGroup       = "serial_group"
 	GateNoConsumer  = "no_consumer"
 	GateKindUnknown = "kind_unknown"

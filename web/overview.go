@@ -2,9 +2,7 @@ package web
 
 import (
 	"context"
-	"maps"
 	"net/http"
-	"slices"
 
 	"github.com/warrenq/warren/jobstore"
 )
@@ -70,31 +68,19 @@ type kindList struct {
 	Kinds []kind `json:"kinds"`
 }
 
-// kind is a handler that living consumers have.
+// kind is a kind as it was registered, and who has a handler for it.
 type kind struct {
-	Kind      string   `json:"kind"`
-	Consumers int      `json:"consumers"`
-	Queues    []string `json:"queues"` // that these consumers take
+	jobstore.KindInfo
+
+	Timeout float64 `json:"timeout_seconds"`
 }
 
 func (h *handler) kinds(w http.ResponseWriter, r *http.Request) error {
 	return overview(w, r, func(ctx context.Context) (kindList, error) {
-		consumers, err := h.Backend.Consumers(ctx)
-		known := map[string]kind{}
-		for _, c := range consumers {
-			if !c.Alive {
-				continue
-			}
-			for _, name := range c.Kinds {
-				k := known[name]
-				queues := append(slices.Clone(k.Queues), c.Queues...)
-				slices.Sort(queues)
-				known[name] = kind{Kind: name, Consumers: k.Consumers + 1, Queues: filled(slices.Compact(queues))}
-			}
-		}
-		list := kindList{Kinds: []kind{}}
-		for _, name := range slices.Sorted(maps.Keys(known)) {
-			list.Kinds = append(list.Kinds, known[name])
+		found, err := h.Backend.Kinds(ctx)
+		list := kindList{Kinds: make([]kind, len(found))}
+		for i, k := range found {
+			list.Kinds[i] = kind{KindInfo: k, Timeout: k.Timeout.Seconds()}
 		}
 		return list, err
 	})

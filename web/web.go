@@ -33,6 +33,7 @@ type Reader interface {
 	Stats(ctx context.Context) (jobstore.Stats, error)
 	Queues(ctx context.Context) ([]jobstore.QueueInfo, error)
 	Consumers(ctx context.Context) ([]jobstore.ConsumerInfo, error)
+	Kinds(ctx context.Context) ([]jobstore.KindInfo, error)
 	Why(ctx context.Context, id jobstore.ID) (Explanation, error)
 	// ParsePriorities reads a range of configured priorities, such as 20-40.
 	ParsePriorities(text string) ([]int, error)

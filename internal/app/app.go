@@ -148,7 +148,9 @@ func (a *App) settings() (jobstore.Settings, error) {
 	if err != nil {
 		return jobstore.Settings{}, usageError{err}
 	}
-	return client.Settings(), nil
+	s := client.Settings()
+	s.Version = a.opts.Version
+	return s, nil
 }
 
 // WriteMigrations prints the migrations as SQL, for people who run them with their own tools.

@@ -6,7 +6,7 @@ import (
 	"github.com/warrenq/warren/jobstore"
 )
 
-// ResumeOf ends a pause of a kind, of a serial group or of everything, and has what waited announced
+// ResumeOf ends a pause of a kind, of a serial group or of everything, or enables a kind, and has what waited announced
 // again. It reports whether there was a pause, and how many jobs are announced.
 func (a *App) ResumeOf(ctx context.Context, of jobstore.PauseOf, name string) (was bool, announced int, err error) {
 	if was, err = a.Store.ResumeOf(ctx, of, name); err != nil || !was {
@@ -20,7 +20,7 @@ func (a *App) ResumeOf(ctx context.Context, of jobstore.PauseOf, name string) (w
 		return was, announced, err
 	}
 	f := jobstore.Filter{States: []jobstore.State{jobstore.Ready}, Limit: reannounceBatch}
-	if of == jobstore.PauseOfKind {
+	if of == jobstore.PauseOfKind || of == jobstore.PauseOfDisabled {
 		f.Kinds = []string{name}
 	} else {
 		f.SerialGroups = []string{name}

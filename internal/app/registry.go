@@ -24,10 +24,14 @@ func (a *App) Registry() (*warren.Registry, error) {
 		opts := warren.KindOpts{
 			Queue: k.Queue, Priority: k.Priority, HasPriority: true, Timeout: k.Timeout,
 			MaxAttempts: k.MaxAttempts, SkipOnRetry: k.GroupSkip, Guards: k.Guards.For(name), MaxErrors: k.MaxErrors, RetryFor: k.RetryFor,
+			Describe:  warren.Describe{Title: k.Title, Description: k.Description, Scope: k.Scope},
 			Encrypted: k.Encrypted, AcceptPlain: k.AcceptPlain, Delay: k.Delay, UniqueBy: k.UniqueBy, UniqueFor: k.UniqueFor,
 		}
 		if k.Schema != nil { // nil in the interface would be a schema
 			opts.Schema = k.Schema
+		}
+		if k.Settings != nil {
+			opts.Settings = k.Settings
 		}
 		if opts.MaxAttempts == 0 {
 			opts.MaxAttempts = warren.Unlimited

@@ -32,6 +32,8 @@ func (p pausable) String() string {
 		return "serial group " + p.name
 	case jobstore.PauseOfQueue:
 		return "queue " + p.name
+	case jobstore.PauseOfDisabled:
+		return "disabled kind " + p.name
 	case jobstore.PauseOfAll:
 	}
 	return "everything"

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -58,6 +59,10 @@ type Kind struct {
 	GroupSkip bool
 	// Guards are rate_limit, max_running and breaker.
 	Guards Guards
+	// Title, Description and Scope tell people what the kind is.
+	Title, Description, Scope string
+	// Settings are the kind's own, a JSON object; nil = none.
+	Settings json.RawMessage `json:"-"`
 }
 
 // webhookTimeout is the default of Kind.Timeout for webhooks.
@@ -112,6 +117,10 @@ func (l *loader) kind(name string, n *yaml.Node, o origin) {
 		"encrypted":    text(func(s string) (err error) { k.Encrypted, err = yesNo(s); return err }),
 		"accept_plain": text(func(s string) (err error) { k.AcceptPlain, err = yesNo(s); return err }),
 		"delay":        text(func(s string) (err error) { k.Delay, err = ParseDuration(s); return err }),
+		"title":        text(func(s string) error { k.Title = s; return nil }),
+		"description":  text(func(s string) error { k.Description = s; return nil }),
+		"scope":        text(func(s string) error { k.Scope = s; return nil }),
+		"settings":     func(n *yaml.Node) (err error) { k.Settings, err = settingsOf(n); return err },
 		"unique_by":    func(n *yaml.Node) (err error) { k.UniqueBy, err = uniqueBy(n); return err },
 		"unique_for":   text(func(s string) (err error) { k.UniqueFor, err = uniqueFor(s); return err }),
 		"backoff":      func(n *yaml.Node) (err error) { k.Backoff, err = backoff(n); return err },
@@ -180,6 +189,10 @@ func (l *loader) listKind(path string, k Kind, set map[string]*yaml.Node, o orig
 		{"unique_by", listFields(k.UniqueBy)},
 		{"unique_for", formatUniqueFor(k.UniqueFor)},
 		{"group_on_retry", group},
+		{"title", k.Title},
+		{"description", k.Description},
+		{"scope", k.Scope},
+		{"settings", string(k.Settings)},
 	}, rows...) {
 		switch n := set[row[0]]; {
 		case n != nil:
@@ -188,6 +201,19 @@ func (l *loader) listKind(path string, k Kind, set map[string]*yaml.Node, o orig
 			l.list(path+"."+row[0], row[1], "default")
 		}
 	}
+}
+
+// settingsOf reads a mapping of settings.
+func settingsOf(n *yaml.Node) (json.RawMessage, error) {
+	var doc map[string]any
+	if err := n.Decode(&doc); err != nil || len(doc) == 0 {
+		return nil, errors.New(describe(n) + " is no mapping of settings, such as {batch: 100}")
+	}
+	text, err := json.Marshal(doc)
+	if err != nil {
+		return nil, fmt.Errorf("settings are no JSON: %w", err)
+	}
+	return text, nil
 }
 
 // positive is a duration, nothing when there is none.

@@ -52,6 +52,7 @@ type Keeper struct {
 	restart func()
 	cancel  func(map[jobstore.ID]int64)
 	beaten  func(leaderless bool, err error)
+	edition func(ctx context.Context, edition int64)
 	log     *zap.Logger
 
 	terms chan *Term // the current term, handed to whoever asks
@@ -76,6 +77,10 @@ func (k *Keeper) OnCancel(cancel func(map[jobstore.ID]int64)) { k.cancel = cance
 
 // OnBeat sets who is told how each heartbeat ended, and whether anybody leads the sweep. It must be set before Run.
 func (k *Keeper) OnBeat(tell func(leaderless bool, err error)) { k.beaten = tell }
+
+// OnEdition sets who is told with each heartbeat which edition the settings of kinds have. It must be set before
+// Run, and may ask the database within ctx.
+func (k *Keeper) OnEdition(see func(ctx context.Context, edition int64)) { k.edition = see }
 
 // Term waits for a living registration.
 func (k *Keeper) Term(ctx context.Context) (*Term, error) {
@@ -222,6 +227,9 @@ func (k *Keeper) renew(ctx context.Context, term *Term) error {
 	}
 	if orders.Restart {
 		k.restart()
+	}
+	if k.edition != nil {
+		k.edition(ctx, orders.Edition)
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ const renewSQL = `-- warren: renew
 UPDATE @schema@.consumers
 SET heartbeat_at = clock_timestamp(), expires_at = clock_timestamp() + make_interval(secs => $2::bigint / 1e6)
 WHERE id = $1 AND expires_at > clock_timestamp()
-RETURNING restart,
+RETURNING restart, (SELECT kinds_edition FROM @schema@.settings),
   ARRAY(SELECT k.job_id FROM ` + cancelsOfMe + ` ORDER BY k.job_id), ARRAY(SELECT k.lease_no FROM ` + cancelsOfMe + ` ORDER BY k.job_id),
   NOT EXISTS (SELECT FROM @schema@.leaders l WHERE l.name = 'sweep' AND l.holder IS NOT NULL AND l.expires_at > clock_timestamp())`
 
@@ -44,7 +44,7 @@ func (s *Store) Renew(ctx context.Context, id jobstore.HolderID, ttl time.Durati
 	got, err := gather(ctx, s, renewSQL, func(r pgx.Rows) (o jobstore.Orders, err error) {
 		var ids []jobstore.ID
 		var leases []int64
-		err = r.Scan(&o.Restart, &ids, &leases, &o.Leaderless)
+		err = r.Scan(&o.Restart, &o.Edition, &ids, &leases, &o.Leaderless)
 		for i, id := range ids {
 			if o.Cancel == nil {
 				o.Cancel = map[jobstore.ID]int64{}

@@ -17,10 +17,10 @@ const notPaused = `<> ALL (ARRAY(SELECT p.queue FROM @schema@.paused_queues p WH
 // claim from job j or from head h of group g. Whether there is any pause at all is read once.
 const (
 	jobNotPaused = noPauses + `
-        SELECT FROM @schema@.job_pauses p WHERE p.until > now() AND (p.of = 'kind' AND p.name = j.kind
+        SELECT FROM @schema@.job_pauses p WHERE p.until > now() AND (p.of IN ('kind', 'disabled') AND p.name = j.kind
           OR p.of = 'group' AND p.name = j.serial_group OR p.of = 'all' AND NOT (SELECT force FROM me))))`
 	headNotPaused = noPauses + `
-        SELECT FROM @schema@.job_pauses p WHERE p.until > now() AND (p.of = 'kind' AND p.name = h.kind
+        SELECT FROM @schema@.job_pauses p WHERE p.until > now() AND (p.of IN ('kind', 'disabled') AND p.name = h.kind
           OR p.of = 'group' AND p.name = g.serial_group OR p.of = 'all' AND NOT (SELECT force FROM me))))`
 	noPauses = `((SELECT NOT EXISTS (SELECT FROM @schema@.job_pauses p WHERE p.until > now())) OR NOT EXISTS (`
 )
@@ -52,8 +52,8 @@ func (s *Store) ResumeOf(ctx context.Context, of jobstore.PauseOf, name string) 
 }
 
 const pausesSQL = `-- warren: pauses
-SELECT of, name, paused_at, nullif(until, 'infinity') FROM @schema@.job_pauses WHERE until > now()
-UNION ALL SELECT 'queue', queue, paused_at, nullif(until, 'infinity') FROM @schema@.paused_queues WHERE until > now()
+SELECT of, name, paused_at, nullif(until, 'infinity'), reason FROM @schema@.job_pauses WHERE until > now()
+UNION ALL SELECT 'queue', queue, paused_at, nullif(until, 'infinity'), '' FROM @schema@.paused_queues WHERE until > now()
 ORDER BY 1, 2`
 
 // Pauses implements jobstore.Pauser.
@@ -66,7 +66,7 @@ func (s *Store) Pauses(ctx context.Context) ([]jobstore.Pause, error) {
 }
 
 func scanPause(r pgx.Rows) (p jobstore.Pause, err error) {
-	err = r.Scan(&p.Of, &p.Name, &p.At, &p.Until)
+	err = r.Scan(&p.Of, &p.Name, &p.At, &p.Until, &p.Reason)
 	return p, err
 }
 

@@ -22,6 +22,7 @@ func statements() []string {
 		schedulesSQL, dueSchedulesSQL, makeSchedulesSQL, moveSchedulesSQL, removeSchedulesSQL, withdrawSQL, takenTicksSQL, plantedSQL, forgetTicksSQL,
 		seeSchedulesSQL, scheduleRunsSQL,
 		wakeSQL,
+		kindsSQL, editKindSQL, idleKindsSQL, pruneKindsSQL, disableKindSQL, kindSettingsSQL, kindEditionSQL, setKindSettingsSQL, knownKindSQL,
 		explainSQL, explainPausesSQL, explainTakersSQL, explainBlockerSQL, explainCrowdSQL, explainPositionSQL,
 		getSQL, statsSQL, unfinishedSQL, gaugesSQL,
 		examineServerSQL, examineClockSQL, examineRightsSQL, examineWorkSQL,

@@ -19,8 +19,8 @@ SELECT now(),
   (SELECT p.until FROM @schema@.paused_queues p WHERE p.queue = $3 AND p.until > now() AND p.until < 'infinity')`
 
 const explainPausesSQL = `-- warren: explain pauses
-SELECT of, name, paused_at, nullif(until, 'infinity') FROM @schema@.job_pauses
-WHERE until > now() AND (of = 'all' OR of = 'kind' AND name = $1 OR of = 'group' AND name = $2) ORDER BY of`
+SELECT of, name, paused_at, nullif(until, 'infinity'), reason FROM @schema@.job_pauses
+WHERE until > now() AND (of = 'all' OR of IN ('kind', 'disabled') AND name = $1 OR of = 'group' AND name = $2) ORDER BY of`
 
 // explainTakersSQL lists the consumers, with what they could do for one job.
 const explainTakersSQL = `-- warren: explain consumers
@@ -52,7 +52,7 @@ WITH RECURSIVE job AS (SELECT id, queue, priority, kind FROM @schema@.jobs_live 
 crowds AS MATERIALIZED (
   SELECT row_number() OVER () AS n, c.priorities, count(*) AS consumers,
          ARRAY(SELECT k FROM unnest(c.kinds) AS k
-               WHERE NOT EXISTS (SELECT FROM @schema@.job_pauses p WHERE p.of = 'kind' AND p.name = k AND p.until > now())) AS kinds,
+               WHERE NOT EXISTS (SELECT FROM @schema@.job_pauses p WHERE p.of IN ('kind', 'disabled') AND p.name = k AND p.until > now())) AS kinds,
          ARRAY(SELECT q FROM unnest(c.queues) AS q
                WHERE NOT EXISTS (SELECT FROM @schema@.paused_queues p WHERE p.queue = q AND p.until > now())) AS running,
          sum(greatest(c.slots - (SELECT count(*) FROM @schema@.jobs_live r WHERE r.holder = c.id), 0))::int AS free

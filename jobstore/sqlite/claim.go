@@ -115,7 +115,7 @@ func (c *claim) takes(queue string, priority int) bool {
 
 // held reports whether a pause of its kind, of its group or of everything keeps a job.
 func (c *claim) held(j *jobstore.Job) bool {
-	return len(c.pauses) > 0 && (paused(c.pauses, jobstore.PauseOfKind, j.Kind) || c.maintenance() ||
+	return len(c.pauses) > 0 && (keptBack(c.pauses, j.Kind) || c.maintenance() ||
 		j.SerialGroup != "" && paused(c.pauses, jobstore.PauseOfGroup, j.SerialGroup))
 }
 

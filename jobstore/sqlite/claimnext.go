@@ -84,7 +84,7 @@ func (c *claim) next(ctx context.Context, n int) ([]jobstore.Lease, error) {
 // kinds are those that no pause keeps, as a statement takes them.
 func (c *claim) kinds() string {
 	return list(slices.DeleteFunc(slices.Clone(c.by.Kinds), func(kind string) bool {
-		return paused(c.pauses, jobstore.PauseOfKind, kind)
+		return keptBack(c.pauses, kind)
 	}))
 }
 

@@ -41,7 +41,7 @@ func (s *Store) explainCrowds(ctx context.Context, q session, f *jobstore.Facts,
 	if err != nil {
 		return nil, err
 	}
-	crowds := gatherCrowds(consumers, &f.Job, namesOf(pauses, jobstore.PauseOfQueue), namesOf(pauses, jobstore.PauseOfKind))
+	crowds := gatherCrowds(consumers, &f.Job, namesOf(pauses, jobstore.PauseOfQueue), slices.Concat(namesOf(pauses, jobstore.PauseOfKind), namesOf(pauses, jobstore.PauseOfDisabled)))
 	if len(crowds) == 0 {
 		return nil, nil
 	}

@@ -53,7 +53,11 @@ func (s *Store) Renew(ctx context.Context, id jobstore.HolderID, ttl time.Durati
 			return jobstore.Orders{}, err
 		}
 		leaders, err := gather(ctx, q, sweepLedSQL, scanInt, stamp(now))
-		return jobstore.Orders{Restart: got[0] != 0, Cancel: cancel, Leaderless: len(leaders) == 0}, err
+		if err != nil {
+			return jobstore.Orders{}, err
+		}
+		edition, err := edition(ctx, q)
+		return jobstore.Orders{Restart: got[0] != 0, Cancel: cancel, Leaderless: len(leaders) == 0, Edition: edition}, err
 	})
 	if err != nil {
 		return jobstore.Orders{}, s.wrap(fmt.Sprintf("renew consumer %d", id), err)

@@ -9,13 +9,13 @@ import (
 )
 
 const pausedSQL = `-- warren: paused
-SELECT 'queue', queue, paused_at, until FROM warren_paused_queues WHERE until > ?1
-UNION ALL SELECT of, name, paused_at, until FROM job_pauses WHERE until > ?1 ORDER BY 1, 2`
+SELECT 'queue', queue, paused_at, until, '' FROM warren_paused_queues WHERE until > ?1
+UNION ALL SELECT of, name, paused_at, until, reason FROM job_pauses WHERE until > ?1 ORDER BY 1, 2`
 
 func pausesIn(ctx context.Context, q session, now time.Time) ([]jobstore.Pause, error) {
 	return gather(ctx, q, pausedSQL, func(r row) (p jobstore.Pause, err error) {
 		var at, until string
-		err = r.Scan(&p.Of, &p.Name, &at, &until)
+		err = r.Scan(&p.Of, &p.Name, &at, &until, &p.Reason)
 		if p.At = read(at); until < forever {
 			p.Until = new(read(until))
 		}
@@ -36,6 +36,11 @@ func namesOf(list []jobstore.Pause, of jobstore.PauseOf) (names []string) {
 // paused reports whether a list of pauses has one.
 func paused(list []jobstore.Pause, of jobstore.PauseOf, name string) bool {
 	return slices.ContainsFunc(list, func(p jobstore.Pause) bool { return p.Of == of && p.Name == name })
+}
+
+// keptBack reports whether a list of pauses has one of a kind, which may be disabled.
+func keptBack(list []jobstore.Pause, kind string) bool {
+	return paused(list, jobstore.PauseOfKind, kind) || paused(list, jobstore.PauseOfDisabled, kind)
 }
 
 // Pauses implements jobstore.Pauser.

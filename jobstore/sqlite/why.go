@@ -58,7 +58,7 @@ func (s *Store) explainIn(ctx context.Context, q session, f *jobstore.Facts) err
 		return err
 	}
 	for _, p := range pauses {
-		if p.Of == jobstore.PauseOfAll || p.Of == jobstore.PauseOfKind && p.Name == f.Job.Kind ||
+		if p.Of == jobstore.PauseOfAll || (p.Of == jobstore.PauseOfKind || p.Of == jobstore.PauseOfDisabled) && p.Name == f.Job.Kind ||
 			p.Of == jobstore.PauseOfGroup && p.Name == f.Job.SerialGroup {
 			f.Pauses = append(f.Pauses, p)
 		}

@@ -48,6 +48,7 @@ func Run(t *testing.T, open Open) {
 		{"housekeeper", housekeeperTests()},
 		{"queues", queuesTests()},
 		{"pause", pauseTests()},
+		{"kinds", kindsTests()},
 		{"gauges", gaugesTests()},
 		{"guard", guardTests()},
 		{"admin", adminTests()},
