@@ -17,7 +17,8 @@ const rounds = 20
 const shortest = 20 * time.Millisecond
 
 // tickOnce plants the next rows of schedules, makes due rows READY, announces them, and empties the outbox.
-// It comes back at the next tick, or earlier when a row becomes due before. Schedules come before due rows:
+// It comes back at the next tick, or earlier when a row becomes due before: a look that finds due rows does not
+// see what comes after them, so that another follows soon. Schedules come before due rows:
 // a row that is too late is withdrawn while it still waits.
 func (s *Sweeper) tickOnce(ctx context.Context) (time.Duration, error) {
 	look, err := s.cfg.Store.Look(ctx)
@@ -43,6 +44,7 @@ func (s *Sweeper) tickOnce(ctx context.Context) (time.Duration, error) {
 		if err != nil {
 			return 0, err
 		}
+		next = min(next, shortest)
 		if more {
 			next = 0
 		}

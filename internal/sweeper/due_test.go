@@ -8,11 +8,25 @@ import (
 	"github.com/warrenq/warren/jobstore"
 )
 
+// A look that finds a due row says nothing of the row that is due after it.
+func TestAnotherLookFollowsRowsThatWereDue(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.due = refs(1, 1)
+		if next := r.once(r.s.TickOnce); next > 20*time.Millisecond {
+			t.Errorf("the next look is in %s: a row that is due meanwhile is late", next)
+		}
+		if next := r.once(r.s.TickOnce); next != 500*time.Millisecond {
+			t.Errorf("with nothing due the next look is in %s", next)
+		}
+	})
+}
+
 func TestDueRowsAreMadeReadyAndAnnounced(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(r *rig) {
 		r.due = refs(1, 1200) // more than two batches
-		if next := r.once(r.s.TickOnce); next != 500*time.Millisecond {
+		if next := r.once(r.s.TickOnce); next != 20*time.Millisecond {
 			t.Errorf("the next tick is in %s", next)
 		}
 		if n := len(r.told()); n != 1200 || r.count("due") != 3 {
