@@ -23,6 +23,7 @@ type test struct {
 	figures          []string // what a sample's values are called
 	rounds           int      // at most; 0 = as many as there are
 	like             string   // a quick run takes the best settings of that test instead of trying them all again
+	most             float64  // 0, or the limit of what is measured of Warren alone
 	// finished is how many finished jobs the tables begin with; nil = a few. Such tables are made once a test, because
 	// that takes longer than the test itself.
 	finished func(*plan) int
@@ -30,7 +31,7 @@ type test struct {
 }
 
 func tests() []test {
-	return slices.Concat(idleTests(), latencyTests(), insertTests(), workTests())
+	return slices.Concat(idleTests(), latencyTests(), insertTests(), workTests(), ownTests())
 }
 
 // warmRows is how many finished jobs tables hold otherwise: a planner that knows only empty tables plans badly, whoever
@@ -165,7 +166,7 @@ func (a *arena) runAll(ctx context.Context, chosen []test, rep *report) error {
 func (a *arena) measure(ctx context.Context, t test, until time.Time) ([]detail, error) {
 	var playing []contender
 	for _, c := range a.all {
-		if c.plays(t.name) {
+		if _, ours := c.(*ours); c.plays(t.name) && (ours || t.most == 0) {
 			playing = append(playing, c)
 		}
 	}

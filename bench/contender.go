@@ -118,12 +118,20 @@ func (c *counter) handle(args) {
 	}
 }
 
-// finished waits until all jobs were handled, and their outcomes are committed.
-func (c *counter) finished(ctx context.Context, who contender) error {
+// handled waits until all jobs were handled.
+func (c *counter) handled(ctx context.Context) error {
 	select {
 	case <-c.done:
+		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("%d of %d jobs were handled: %w", c.n.Load(), c.want, ctx.Err())
+	}
+}
+
+// finished waits until all jobs were handled, and their outcomes are committed.
+func (c *counter) finished(ctx context.Context, who contender) error {
+	if err := c.handled(ctx); err != nil {
+		return err
 	}
 	return until(ctx, func() (bool, error) {
 		left, err := who.unfinished(ctx)

@@ -38,6 +38,9 @@ func lines(t test, playing []contender, best []setting, samples [][]sample) (out
 		if !ok {
 			continue
 		}
+		if t.most > 0 {
+			out = append(out, beside(t, w.mode, samples[i]))
+		}
 		for k, peer := range playing {
 			if _, ours := peer.(*ours); ours {
 				continue
@@ -55,6 +58,15 @@ func lines(t test, playing []contender, best []setting, samples [][]sample) (out
 		}
 	}
 	return out
+}
+
+// beside compares with a limit what is measured of Warren alone.
+func beside(t test, mode string, own []sample) detail {
+	v := median(column(own, 0))
+	return detail{
+		line: line{Test: t.name, Mode: mode, Rate: rounded(v), Peer: limit, PeerRate: t.most, Ratio: rounded(t.most / v), CPU: rounded(median(cpus(own)))},
+		What: t.what, Unit: t.unit, Rounds: len(own),
+	}
 }
 
 func column(samples []sample, v int) (out []float64) {
@@ -87,6 +99,9 @@ func rounded(v float64) float64 {
 func (d detail) text() string {
 	s := fmt.Sprintf("%-12s %-4s %9s %-12s  %s %9s  ratio %-5s  CPU %s µs (%s)", d.Test, d.Mode, number(d.Rate), d.Unit, d.Peer,
 		number(d.PeerRate), number(d.Ratio), number(d.CPU), number(d.PeerCPU))
+	if d.Peer == limit {
+		return fmt.Sprintf("%-12s %-4s %9s %-12s  at most %s %s", d.Test, d.Mode, number(d.Rate), d.Unit, number(d.PeerRate), verdict(d.line))
+	}
 	if want, ok := targetOf(d.Test, d.Mode); ok && d.Peer == river {
 		s += fmt.Sprintf("  target %s %s", number(want), verdict(d.line))
 	}

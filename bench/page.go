@@ -37,6 +37,7 @@ Modes: **full** is PostgreSQL and RabbitMQ, **pg** is PostgreSQL alone. Targets 
 	for _, peer := range []string{river, asynq} {
 		r.table(&b, peer)
 	}
+	r.alone(&b)
 	r.losses(&b)
 	return b.String()
 }
@@ -98,12 +99,41 @@ func (r *report) table(b *strings.Builder, peer string) {
 	b.WriteString("\n")
 }
 
+// alone is the table of what is compared with limits.
+func (r *report) alone(b *strings.Builder) {
+	list := r.of(limit)
+	if len(list) == 0 {
+		return
+	}
+	b.WriteString("## Alone\n\n| test | mode | Warren | at most | | command |\n|---|---|---:|---:|---|---|\n")
+	for _, d := range list {
+		v := verdict(d.line)
+		if v == "missed" {
+			v = "**missed**"
+		}
+		fmt.Fprintf(b, "| %s | %s | %s %s | %s | %s | `go run . -tests %s` |\n", d.Test, d.Mode, number(d.Rate), d.Unit, number(d.PeerRate), v, d.Test)
+	}
+	b.WriteString("\n")
+	seen := map[string]bool{}
+	for _, d := range list {
+		if !seen[d.Test] {
+			seen[d.Test] = true
+			fmt.Fprintf(b, "* %s: %s. Median of %d.\n", d.Test, d.What, d.Rounds)
+		}
+	}
+	b.WriteString("\n")
+}
+
 // losses lists what somebody who chooses should know, the worst first in each part.
 func (r *report) losses(b *strings.Builder) {
 	b.WriteString("## Where Warren loses\n\n")
 	none := true
 	for _, d := range r.Lines {
 		switch {
+		case d.Peer == limit && verdict(d.line) == "met":
+			continue
+		case d.Peer == limit:
+			fmt.Fprintf(b, "* %s, %s: %s %s, above its limit of %s.\n", d.Test, d.Mode, number(d.Rate), d.Unit, number(d.PeerRate))
 		case d.Ratio < 1:
 			fmt.Fprintf(b, "* %s, %s: %s times as good as %s.\n", d.Test, d.Mode, number(d.Ratio), d.Peer)
 		case d.CPU > d.PeerCPU:

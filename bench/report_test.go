@@ -21,6 +21,8 @@ func sampleReport() *report {
 			{line: line{Test: "work", Mode: modeFull, Rate: 50_000, Peer: river, PeerRate: 20_000, Ratio: 2.5, CPU: 35}, Unit: perSecond, What: "work off", PeerCPU: 87, PeerSetting: "MaxWorkers 500", Rounds: 3},
 			{line: line{Test: "work", Mode: modePG, Rate: 18_000, Peer: river, PeerRate: 20_000, Ratio: 0.9, CPU: 30}, Unit: perSecond, What: "work off", PeerCPU: 87, Rounds: 3},
 			{line: line{Test: "bulk", Mode: modePG, Rate: 50_000, Peer: river, PeerRate: 40_000, Ratio: 1.2, CPU: 90}, Unit: perSecond, PeerCPU: 21, Rounds: 3},
+			{line: line{Test: "due", Mode: modePG, Rate: 60, Peer: limit, PeerRate: 50, Ratio: 0.83}, Unit: "ms", What: "late", Rounds: 3},
+			{line: line{Test: "due", Mode: modeFull, Rate: 7, Peer: limit, PeerRate: 50, Ratio: 7.1}, Unit: "ms", What: "late", Rounds: 3},
 		},
 	}
 }
@@ -80,11 +82,23 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
+func TestEarly(t *testing.T) {
+	t.Parallel()
+	for want, begun := range [][]int{{}, {10, 20, 10, 20}, {20, 30, 10, 10}, {30, 20, 10, 20, 20, 10}} {
+		if got := early(begun); len(begun) > 0 && got != []int{0, 1, 2, 4}[want] {
+			t.Errorf("%v: %d began early", begun, got)
+		}
+	}
+}
+
 // A figure without a target, or a target that nothing measures, is a slip that the page would hide.
 func TestEveryFigureHasATarget(t *testing.T) {
 	t.Parallel()
 	var figures []string
 	for _, one := range tests() {
+		if one.most > 0 {
+			continue // its limit is beside it
+		}
 		figures = append(figures, one.figures...)
 	}
 	slices.Sort(figures)
@@ -104,12 +118,13 @@ func TestPageIsHonest(t *testing.T) {
 	for _, want := range []string{
 		"2.2: met", "**2.5: missed**", "MaxWorkers 500", "go run . -tests work",
 		"* work, pg: 0.9 times as good as river.", "* bulk, pg: more CPU than river, 90 µs instead of 21.", "Was left out of this run.",
+		"| due | pg | 60 ms | 50 | **missed** |", "| due | full | 7 ms | 50 | met |", "* due, pg: 60 ms, above its limit of 50.",
 	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q:\n%s", want, page)
 		}
 	}
-	if strings.Contains(page, "* work, full:") {
+	if strings.Contains(page, "* work, full:") || strings.Contains(page, "* due, full:") {
 		t.Error("a win is listed as a loss")
 	}
 }

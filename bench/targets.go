@@ -40,6 +40,10 @@ func targetOf(figure, mode string) (float64, bool) {
 func verdict(l line) string {
 	want, ok := targetOf(l.Test, l.Mode)
 	switch {
+	case l.Peer == limit && l.PeerRate >= l.Rate:
+		return "met"
+	case l.Peer == limit:
+		return "missed"
 	case !ok || l.Peer != river:
 		return ""
 	case l.Ratio >= want: // false for NaN, too
