@@ -72,7 +72,7 @@ func (c *Consumer) assemble() (*parts, error) {
 			return nil, fmt.Errorf("subscribe: %w", err)
 		}
 		p.feed = dispatch.NewBrokeredFeed(dispatch.BrokeredConfig{
-			Claim: claim, Subscription: sub, Publisher: cfg.Broker, Budget: cfg.MaxJobs,
+			Claim: claim, Subscription: sub, Publisher: cfg.Broker, Budget: cfg.MaxJobs, Share: cfg.Concurrency,
 		})
 	} else {
 		// "Until empty" is a question about rows, so rows are what such a consumer goes by.

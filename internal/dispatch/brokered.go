@@ -22,6 +22,9 @@ type BrokeredConfig struct {
 	Publisher    broker.Publisher
 	// Budget ends the feed after so many jobs; 0 = no limit.
 	Budget int
+	// Share is how many numbers a hint has at most that is handed on: with as many as a consumer runs at a time,
+	// idle consumers share what one had too much of. 0 = DefaultHintSize.
+	Share int
 }
 
 // BrokeredFeed claims by number. It holds the hints that have arrived in a heap by priority, claims
@@ -42,6 +45,9 @@ type BrokeredFeed struct {
 
 // NewBrokeredFeed prepares a feed; Run does the work.
 func NewBrokeredFeed(cfg BrokeredConfig) *BrokeredFeed {
+	if cfg.Share <= 0 {
+		cfg.Share = DefaultHintSize
+	}
 	return &BrokeredFeed{cfg: cfg, claiming: newClaiming(cfg.Claim), hand: newHandoff(cfg.Budget)}
 }
 
@@ -187,17 +193,19 @@ func (f *BrokeredFeed) offerHeld(ctx context.Context) {
 		f.paused = true
 		f.pull()
 	}
-	hints := f.held.remainder()
+	hints, of := f.held.remainder(f.cfg.Share)
 	if len(hints) == 0 {
 		return
 	}
 	errs := f.cfg.Publisher.Publish(ctx, hints)
-	if errs == nil {
-		errs = make([]error, len(hints))
+	keep := map[*holding]bool{}
+	for i, err := range errs {
+		if err != nil {
+			keep[of[i]] = true
+		}
 	}
-	confirmed := f.held.clear(func(i int) bool { return errs[i] == nil })
-	f.ack(confirmed)
-	if len(confirmed) < len(hints) {
+	f.ack(f.held.clear(keep))
+	if len(keep) > 0 {
 		// The rest stays held, for a slot that becomes free or for the next offer: unsettled and
 		// forgotten it would take up the prefetch of its band for as long as this process lives.
 		f.trouble(ctx, "cannot hand hints back", firstOf(errs))
@@ -323,23 +331,26 @@ func usedUp(parts []part) []broker.Delivery {
 	return used
 }
 
-// remainder returns, for each hint held, a hint with the numbers that are left of it.
-func (h *holdings) remainder() (hints []broker.Hint) {
+// remainder returns hints of at most share numbers with what is left of those that are held, and the
+// holding that each is of.
+func (h *holdings) remainder(share int) (hints []broker.Hint, of []*holding) {
 	for _, item := range h.items {
-		hints = append(hints, broker.Hint{Band: item.delivery.Band, Numbers: item.delivery.Numbers[item.next:]})
+		for numbers := range slices.Chunk(item.delivery.Numbers[item.next:], share) {
+			hints, of = append(hints, broker.Hint{Band: item.delivery.Band, Numbers: numbers}), append(of, item)
+		}
 	}
-	return hints
+	return hints, of
 }
 
-// clear removes the hints for which gone says so, by their place in remainder, and returns them.
-func (h *holdings) clear(gone func(i int) bool) []broker.Delivery {
+// clear removes the holdings that are not to be kept, and returns their hints.
+func (h *holdings) clear(keep map[*holding]bool) []broker.Delivery {
 	var out []broker.Delivery
 	var kept []*holding
-	for i, item := range h.items {
-		if gone(i) {
-			out = append(out, item.delivery)
-		} else {
+	for _, item := range h.items {
+		if keep[item] {
 			kept = append(kept, item)
+		} else {
+			out = append(out, item.delivery)
 		}
 	}
 	h.items = kept

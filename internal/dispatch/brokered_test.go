@@ -229,6 +229,38 @@ func TestOnlyWhatWasConfirmedIsAcked(t *testing.T) {
 	})
 }
 
+// Idle consumers share what one has too much of: it goes in parts as small as what a consumer runs at a time. The
+// original is acked when each of them is confirmed.
+func TestWhatIsHandedOnGoesInParts(t *testing.T) {
+	t.Parallel()
+	for _, refused := range []bool{false, true} {
+		bubble(t, func(r *rig) {
+			r.brokered(10, 0)
+			other, err := r.broker.Subscribe([]broker.Band{band(10)}, 1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := other.Pause(r.t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			r.server.OnPublish(func(h broker.Hint) brokertest.Verdict {
+				if refused && len(h.Numbers) == 1 {
+					return brokertest.Unconfirmed
+				}
+				return brokertest.Accept
+			})
+			r.hint(10, 1, 2, 3, 4, 5, 6)
+			r.slot(1)
+			pass(300 * time.Millisecond)
+			if refused {
+				r.says("claim [1]", "pause", "confirmed 10 [2 3]", "confirmed 10 [4 5]", "not confirmed 10 [6]")
+				return
+			}
+			r.says("claim [1]", "pause", "confirmed 10 [2 3]", "confirmed 10 [4 5]", "confirmed 10 [6]", "ack [1 2 3 4 5 6]")
+		})
+	}
+}
+
 func TestTheEndHandsEverythingOn(t *testing.T) {
 	t.Parallel()
 	for name, drain := range map[string]bool{"stopped": false, "the pool drains": true} {

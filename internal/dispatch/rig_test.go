@@ -363,7 +363,7 @@ func (r *rig) brokered(prefetch, budget int) {
 	}
 	r.run(dispatch.NewBrokeredFeed(dispatch.BrokeredConfig{
 		Claim: r.claim, Subscription: &subscription{Subscription: sub, diary: r.diary},
-		Publisher: publisher{r.broker, r.diary}, Budget: budget,
+		Publisher: publisher{r.broker, r.diary}, Budget: budget, Share: 2,
 	}))
 }
 
