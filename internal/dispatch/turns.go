@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/warrenq/warren/internal/worker"
@@ -77,7 +78,7 @@ func (t *Turns) take(h *holdings, n int) (ids []jobstore.ID, parts []part) {
 		lanes[band] = append(lanes[band], item)
 	}
 	for _, lane := range lanes {
-		slices.SortFunc(lane, func(a, b *holding) int { return int(a.seq) - int(b.seq) })
+		slices.SortFunc(lane, func(a, b *holding) int { return cmp.Compare(a.seq, b.seq) })
 	}
 	turns := t.next()
 	begun := map[*holding]bool{}
