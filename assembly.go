@@ -47,6 +47,7 @@ func (c *Consumer) assemble() (*parts, error) {
 	cfg := &c.cfg
 	relay := c.client.relay
 	p.keeper = worker.NewKeeper(cfg.Store, jobstore.Consumer{
+		Name: cfg.Name,
 		Host: c.self.Host, PID: c.self.PID, Version: cfg.Version, Kinds: c.self.Kinds,
 		Queues: cfg.Queues, Priorities: cfg.Take, Slots: cfg.Concurrency, Force: cfg.Force,
 	}, cfg.Heartbeat, c.restart, cfg.Log)

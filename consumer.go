@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode"
 
 	"go.uber.org/zap"
 
@@ -39,6 +41,9 @@ type ConsumerConfig struct {
 	Broker broker.Broker
 	// Registry has the kinds that this consumer runs. Jobs of other kinds are left alone.
 	Registry *Registry
+	// Name is what people call this consumer, where they see it; it need not be unique. At most 100 bytes without
+	// spaces and control characters. Default: none, and its number, host and process id have to do.
+	Name string
 	// Queues that are taken. Default: every queue that the registered kinds use.
 	Queues []string
 	// Take are the priorities that this consumer is bound to. Default: all of Priorities.
@@ -109,6 +114,9 @@ type ConsumerConfig struct {
 	Log     *zap.Logger
 }
 
+// maxName is how many bytes the name of a consumer may have: it stands in lists.
+const maxName = 100
+
 // Limits of PollInterval: more often is a load, and a loop that stands still is told from one that waits.
 const (
 	minPoll = 50 * time.Millisecond
@@ -166,6 +174,9 @@ func (c *ConsumerConfig) validate(configured []int) error {
 	}
 	if c.MaxStuck < 0 {
 		errs = append(errs, fmt.Errorf("max stuck %d is negative; leave it out for never", c.MaxStuck))
+	}
+	if len(c.Name) > maxName || strings.ContainsFunc(c.Name, func(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }) {
+		errs = append(errs, fmt.Errorf("name %.200q of the consumer is not allowed; use at most %d bytes without spaces and control characters", c.Name, maxName))
 	}
 	if c.PollInterval != 0 && (c.PollInterval < minPoll || c.PollInterval > maxPoll) {
 		errs = append(errs, fmt.Errorf("poll interval %s is not from %s to %s; leave it out for 1 s", c.PollInterval, minPoll, maxPoll))

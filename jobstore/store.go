@@ -74,6 +74,8 @@ type Noter interface {
 
 // Consumer describes a process that registers.
 type Consumer struct {
+	// Name is what people call it, "" for nothing; it need not be unique.
+	Name       string   `json:"name,omitempty"`
 	Host       string   `json:"host"`
 	PID        int      `json:"pid"`
 	Version    string   `json:"version"`

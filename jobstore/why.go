@@ -44,6 +44,7 @@ const MaxPosition = 100_000
 // Taker is a registered consumer.
 type Taker struct {
 	ID         HolderID
+	Name       string
 	Host       string
 	PID        int
 	ExpiresAt  time.Time
@@ -55,7 +56,12 @@ type Taker struct {
 	Bands                []string // queue/priority,priority
 }
 
-func (t Taker) String() string { return fmt.Sprintf("consumer %d (%s, pid %d)", t.ID, t.Host, t.PID) }
+func (t Taker) String() string {
+	if t.Name == "" {
+		return fmt.Sprintf("consumer %d (%s, pid %d)", t.ID, t.Host, t.PID)
+	}
+	return fmt.Sprintf("consumer %d (%s on %s, pid %d)", t.ID, t.Name, t.Host, t.PID)
+}
 
 // Blocker is a job that another waits for.
 type Blocker struct {
@@ -188,7 +194,11 @@ func (f Facts) running() []Gate {
 	g := Gate{Name: GateRunning, Blocking: true, Facts: map[string]any{
 		"consumer": j.Holder, "host": j.Host, "pid": j.PID, "lease_no": j.LeaseNo, "attempt": j.Attempts,
 	}}
-	g.Text = fmt.Sprintf("consumer %d (%s, pid %d) runs it", j.Holder, j.Host, j.PID)
+	by := Taker{ID: j.Holder, Host: j.Host, PID: j.PID}
+	if f.Holder != nil {
+		by.Name = f.Holder.Name
+	}
+	g.Text = by.String() + " runs it"
 	if j.AttemptedAt != nil {
 		g.Text += fmt.Sprintf(" since %s, for %s", clock(*j.AttemptedAt), round(f.Now.Sub(*j.AttemptedAt)))
 		g.Facts["since"] = *j.AttemptedAt

@@ -27,6 +27,9 @@ type ConsumerOptions struct {
 	MaxTime    time.Duration
 	MaxMemory  int64
 	MaxStuck   int
+	// Pools names those that run; none: all that are not paused. NoPools runs none of them, but one consumer.
+	Pools   []string
+	NoPools bool
 	// Second, when closed, hands back at once what still runs.
 	Second <-chan struct{}
 	// Listen is where probes and metrics are served; "" = nowhere. Profiles adds pprof there.
@@ -45,41 +48,27 @@ type ConsumerOptions struct {
 
 // Consume runs jobs until ctx ends or a limit of o is reached.
 func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
-	registry, err := a.Registry()
-	if err != nil {
-		return err
-	}
 	b, err := a.Broker() //nolint:contextcheck // it connects to nothing; its Run gets a context
 	if err != nil {
 		return err
 	}
 	w := a.watch(o, b)
-	consumer, err := warren.NewConsumer(warren.ConsumerConfig{ //nolint:contextcheck // it starts nothing; its Run gets a context
-		Observer: w,
-		Store:    a.Store, Broker: w.broker, Registry: registry, Queues: o.Queues, Take: o.Take,
-		Order: warren.Order(a.Config.Order), Weights: a.Config.Weights, PollInterval: a.Config.PollInterval,
-		Priorities: a.Config.Priorities, DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs,
-		HintSize: a.Config.HintSize, Concurrency: a.Config.Concurrency, MaxJobs: o.MaxJobs, UntilEmpty: o.UntilEmpty, EmptyFor: o.EmptyFor, Force: o.Force,
-		MaxTime: o.MaxTime, MaxMemory: o.MaxMemory, MaxStuck: o.MaxStuck, DrainTimeout: a.Config.DrainTimeout, Schedules: a.Config.Schedules,
-		Keys: a.keys(), Retention: a.Config.Retention, Version: a.opts.Version, Log: a.Log,
-	})
+	crew, err := a.crew(o, w) //nolint:contextcheck // it starts nothing; its Run gets a context
 	if err != nil {
-		return usageError{err}
+		return err
 	}
 	done := make(chan struct{})
 	defer close(done)
 	go func() {
 		select {
 		case <-o.Second:
-			consumer.Release()
+			crew.Release()
 		case <-done:
 		}
 	}()
-	a.Log.Info("consuming", zap.Strings("queues", consumer.Queues()), zap.Ints("priorities", consumer.Priorities()),
-		zap.Strings("kinds", registry.Kinds()), zap.Bool("broker", b != nil))
-	err = w.run(ctx, consumer)
+	err = w.run(ctx, crew)
 	if err == nil {
-		a.Log.Info("drained", zap.String("reason", string(consumer.StopReason())))
+		a.Log.Info("drained", zap.String("reason", crew.reason()))
 	}
 	return err
 }
@@ -92,7 +81,7 @@ func (a *App) Process(ctx context.Context, limit int, second <-chan struct{}) er
 		return err
 	}
 	if b == nil {
-		return a.Consume(ctx, ConsumerOptions{MaxJobs: limit, UntilEmpty: true, Second: second})
+		return a.Consume(ctx, ConsumerOptions{MaxJobs: limit, UntilEmpty: true, NoPools: true, Second: second})
 	}
 	w := a.watch(ConsumerOptions{}, nil)
 	a.observer = w

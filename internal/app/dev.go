@@ -55,7 +55,7 @@ func (a *App) Dev(ctx context.Context, o DevOptions) (map[jobstore.State]int, er
 	}
 	defer server.Close()
 	var board *live.Board
-	consume := ConsumerOptions{Second: o.Second}
+	consume := ConsumerOptions{NoPools: true, Second: o.Second}
 	if o.Screen != nil {
 		board = live.New(live.Config{
 			Title: fmt.Sprintf("Warren on %s, API on %s", a.where(), server.URL()), Try: o.Try(server.URL()), Jobs: a.Store, Expect: demo.Expect,

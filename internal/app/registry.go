@@ -13,7 +13,10 @@ import (
 )
 
 // Registry makes the stock handlers that the configuration gives its kinds.
-func (a *App) Registry() (*warren.Registry, error) {
+func (a *App) Registry() (*warren.Registry, error) { return a.registry(&config.Pool{}) }
+
+// registry has the timeout and the backoff of a pool for kinds that name none.
+func (a *App) registry(pool *config.Pool) (*warren.Registry, error) {
 	r := &warren.Registry{}
 	for _, name := range slices.Sorted(maps.Keys(a.Config.Kinds)) {
 		k := a.Config.Kinds[name]
@@ -36,8 +39,15 @@ func (a *App) Registry() (*warren.Registry, error) {
 		if opts.MaxAttempts == 0 {
 			opts.MaxAttempts = warren.Unlimited
 		}
-		if len(k.Backoff) > 0 {
-			opts.Backoff = warren.BackoffSteps(k.Backoff...)
+		if k.DefaultTimeout && pool.Timeout > 0 {
+			opts.Timeout = pool.Timeout
+		}
+		steps := k.Backoff
+		if len(steps) == 0 {
+			steps = pool.Backoff
+		}
+		if len(steps) > 0 {
+			opts.Backoff = warren.BackoffSteps(steps...)
 		}
 		r.Raw(name, h, opts)
 	}

@@ -29,7 +29,7 @@ type watch struct {
 func (a *App) watch(o ConsumerOptions, b broker.Broker) *watch {
 	w := &watch{app: a, opts: o, broker: b}
 	if o.Listen != "" {
-		cfg := metrics.Config{Version: a.opts.Version, Slots: a.Config.Concurrency}
+		cfg := metrics.Config{Version: a.opts.Version, Slots: a.slots(o)}
 		if b != nil {
 			cfg.BrokerUp = b.Up
 		}
@@ -64,7 +64,7 @@ func (w *watch) Observe(ctx context.Context, e warren.Event) {
 
 // run runs the consumer with its watchers around it: they start first and stop last, so that a probe
 // is answered while the consumer drains, and its last failures are told.
-func (w *watch) run(ctx context.Context, consumer *warren.Consumer) error {
+func (w *watch) run(ctx context.Context, consumer *crew) error {
 	parts := slices.Clone(w.opts.Before)
 	if w.opts.Listen != "" {
 		w.metrics.Backlog(w.app.Store, consumer.Queues(), consumer.Priorities())
@@ -89,7 +89,7 @@ func (w *watch) run(ctx context.Context, consumer *warren.Consumer) error {
 	}
 	var publishing []lifecycle.Part
 	if w.opts.Publishing != nil {
-		publishing = w.opts.Publishing(consumer.Client())
+		publishing = w.opts.Publishing(consumer.members[0].Client())
 	}
 	return w.around(ctx, parts, func(ctx context.Context) error {
 		defer stopping()

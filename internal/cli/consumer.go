@@ -42,6 +42,7 @@ type runFlags struct {
 	maxStuck   int
 	listen     string
 	pprof      bool
+	pools      []string
 }
 
 func runCmd(env *Env) *cobra.Command {
@@ -61,6 +62,8 @@ still runs then is handed back. A second signal hands back at once.`,
 	}
 	fl := cmd.Flags()
 	fl.StringArrayVar(&f.queues, "queue", nil, "a queue to take; may be repeated (default: every queue that the kinds use)")
+	fl.StringArrayVar(&f.pools, "pool", nil, "a pool of the configuration to run, also a paused one; may be repeated (default: all that are not paused)")
+	fl.String("name", "", "what people call this consumer, in 'warren consumers list' and 'warren why'")
 	fl.StringVarP(&f.ranges, "priorities", "p", "", "priorities to take: 10, 20-40, 25-, -20, or several with commas (default: all)")
 	fl.IntP("concurrency", "c", 10, "handlers that run at a time")
 	fl.String("order", "strict", "how queues and priorities are served: strict (the best priority first), weighted or fair (in turn)")
@@ -77,7 +80,7 @@ still runs then is handed back. A second signal hands back at once.`,
 	fl.StringVar(&f.listen, "listen", "", "serve /livez, /readyz and /metrics there; a port alone is one of 127.0.0.1")
 	fl.BoolVar(&f.pprof, "pprof", false, "serve /debug/pprof/ too; only on a loopback address")
 	fl.String("drain-timeout", "25s", "how long running handlers may take when the consumer stops")
-	asConfig(cmd, "concurrency", "drain-timeout", "order", "weights", "poll-interval")
+	asConfig(cmd, "concurrency", "drain-timeout", "name", "order", "weights", "poll-interval")
 	return cmd
 }
 
@@ -87,7 +90,7 @@ func (e *Env) run(cmd *cobra.Command, f *runFlags) error {
 		return err
 	}
 	o := app.ConsumerOptions{
-		Queues: f.queues, MaxJobs: f.jobs, UntilEmpty: f.untilEmpty || f.once || f.emptyFor > 0, EmptyFor: time.Duration(f.emptyFor), Force: f.force, MaxTime: time.Duration(f.maxTime), MaxStuck: f.maxStuck, Second: e.Second,
+		Pools: f.pools, Queues: f.queues, MaxJobs: f.jobs, UntilEmpty: f.untilEmpty || f.once || f.emptyFor > 0, EmptyFor: time.Duration(f.emptyFor), Force: f.force, MaxTime: time.Duration(f.maxTime), MaxStuck: f.maxStuck, Second: e.Second,
 	}
 	if f.jobs < 0 {
 		return usagef("--jobs %d is negative; 0 means no limit", f.jobs)

@@ -25,7 +25,7 @@ it held is handed back within seconds, and then it disappears from the list.`,
 			if err != nil {
 				return err
 			}
-			header := []string{"ID", "HOST", "PID", "VERSION", "STATE", "RUNNING", "QUEUES", "PRIORITIES", "KINDS", "STARTED", "HEARTBEAT"}
+			header := []string{"ID", "HOST", "PID", "VERSION", "STATE", "RUNNING", "QUEUES", "PRIORITIES", "KINDS", "STARTED", "HEARTBEAT", "NAME"}
 			return printList(env.Stdout, f, list, header, consumerCells)
 		}),
 	}
@@ -48,7 +48,7 @@ func consumerCells(c jobstore.ConsumerInfo) []string {
 	return []string{
 		strconv.FormatInt(int64(c.ID), 10), c.Host, strconv.Itoa(c.PID), c.Version, state, fmt.Sprintf("%d/%d", c.Running, c.Slots),
 		strings.Join(c.Queues, ","), strings.Join(priorities, ","), strings.Join(c.Kinds, ","),
-		c.StartedAt.Local().Format(time.DateTime), c.HeartbeatAt.Local().Format(time.DateTime),
+		c.StartedAt.Local().Format(time.DateTime), c.HeartbeatAt.Local().Format(time.DateTime), c.Name,
 	}
 }
 

@@ -57,6 +57,11 @@ type Config struct {
 
 	// Concurrency is how many jobs a consumer runs at a time. Default 10.
 	Concurrency int
+	// Name is what people call a consumer, "" for nothing.
+	Name string
+	// Pools are what `consumer run` runs beside each other in one process, by name. None: one consumer, as its
+	// flags say.
+	Pools []Pool
 	// Order is how a consumer chooses among its queues and priorities: strict, weighted or fair. Default strict.
 	Order string
 	// Weights are those of the order weighted.

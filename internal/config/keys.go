@@ -163,6 +163,9 @@ func notifyKeys() []key {
 
 func programKeys() []key {
 	return []key{
+		textKey("name", "", func(c *Config) *string { return &c.Name }, func(s string) (string, error) {
+			return matching(s, consumerName, "at most 60 bytes without spaces and control characters, or none")
+		}),
 		intKey("concurrency", "10", func(c *Config) *int { return &c.Concurrency }, 1, 10_000),
 		oneOfKey("order", func(c *Config) *string { return &c.Order }, "strict", "weighted", "fair"),
 		{name: "weights", block: (*loader).weights},
@@ -183,6 +186,7 @@ func programKeys() []key {
 			}),
 			show: func(c *Config) string { return FormatDuration(c.DrainTimeout) },
 		},
+		{name: "pools", block: (*loader).pools},
 		apiTokenKey(),
 		oneOfKey("log_format", func(c *Config) *string { return &c.LogFormat }, "auto", "json", "console"),
 		levelKey(),
@@ -310,8 +314,10 @@ func intKey(name, byDefault string, field func(*Config) *int, low, high int) key
 }
 
 var (
-	schemaName = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
-	prefixName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+	consumerName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f]{0,60}$`)
+	poolName     = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,32}$`)
+	schemaName   = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
+	prefixName   = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 	// queueName leaves out what is a pattern in a broker or unreadable in a list.
 	queueName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f*#,]+$`)
 )

@@ -41,6 +41,8 @@ type Kind struct {
 	// Timeout of one attempt, 0 for none. Default: none, and a minute for webhooks, whose other
 	// side may never answer.
 	Timeout time.Duration
+	// DefaultTimeout says that the configuration gives this kind no timeout: that of a pool counts then.
+	DefaultTimeout bool `json:"-"`
 	// Backoff are the delays after the first, second, … failed attempt; the last one repeats. Nil:
 	// Warren's own curve.
 	Backoff []time.Duration
@@ -140,6 +142,9 @@ func (l *loader) kind(name string, n *yaml.Node, o origin) {
 		k.Timeout = timeout
 	case k.Webhook != nil:
 		k.Timeout = webhookTimeout
+	}
+	if timeout < 0 {
+		k.DefaultTimeout = true
 	}
 	if k.Encrypted && l.cfg.Keys == "" {
 		l.complain("%s: %s.encrypted needs keys: make one with 'warren keys generate' and set WARREN_KEYS or WARREN_KEYS_FILE", o.at(set["encrypted"]), path)

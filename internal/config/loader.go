@@ -182,6 +182,12 @@ func exampleOf(name string) string {
 		return `nightly: {cron: "30 2 * * *", zone: Europe/Berlin, kind: cleanup}`
 	case strings.HasPrefix(name, "schedules."):
 		return `cron: "30 2 * * *"`
+	case name == "pools":
+		return "mail: {queues: [mail], concurrency: 20}"
+	case strings.HasPrefix(name, "pools.") && strings.HasSuffix(name, ".scale"):
+		return "max: 20"
+	case strings.HasPrefix(name, "pools.") && !strings.HasSuffix(name, ".queues") && !strings.HasSuffix(name, ".priorities"):
+		return "queues: [mail]"
 	case name == "weights":
 		return "priorities: {10: 6, 20: 3}"
 	case strings.HasSuffix(name, ".queues"):

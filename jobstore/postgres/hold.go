@@ -11,8 +11,8 @@ import (
 )
 
 const registerSQL = `-- warren: register
-INSERT INTO @schema@.consumers (host, pid, version, kinds, queues, priorities, slots, force, expires_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $9, clock_timestamp() + make_interval(secs => $8::bigint / 1e6))
+INSERT INTO @schema@.consumers (host, pid, version, kinds, queues, priorities, slots, force, name, expires_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $9, $10, clock_timestamp() + make_interval(secs => $8::bigint / 1e6))
 RETURNING id`
 
 // Register implements jobstore.Registrar.
@@ -20,7 +20,7 @@ func (s *Store) Register(ctx context.Context, c jobstore.Consumer, ttl time.Dura
 	got, err := gather(ctx, s, registerSQL, func(r pgx.Rows) (id jobstore.HolderID, err error) {
 		err = r.Scan(&id)
 		return id, err
-	}, c.Host, clamp(c.PID), c.Version, filled(c.Kinds), filled(c.Queues), small(c.Priorities), clamp(c.Slots), ttl.Microseconds(), c.Force)
+	}, c.Host, clamp(c.PID), c.Version, filled(c.Kinds), filled(c.Queues), small(c.Priorities), clamp(c.Slots), ttl.Microseconds(), c.Force, c.Name)
 	if err != nil {
 		return 0, wrap(fmt.Sprintf("register consumer %s:%d", c.Host, c.PID), err)
 	}
@@ -89,7 +89,7 @@ func (s *Store) Deregister(ctx context.Context, id jobstore.HolderID) error {
 
 const consumersSQL = `-- warren: consumers
 SELECT c.id, c.host, c.pid, c.version, c.kinds, c.queues, c.priorities, c.slots, c.started_at, c.heartbeat_at, c.expires_at,
-       (SELECT count(*) FROM @schema@.jobs_live j WHERE j.holder = c.id), c.expires_at > clock_timestamp(), c.restart, c.force
+       (SELECT count(*) FROM @schema@.jobs_live j WHERE j.holder = c.id), c.expires_at > clock_timestamp(), c.restart, c.force, c.name
 FROM @schema@.consumers c ORDER BY c.id`
 
 // Consumers implements jobstore.Registrar: all that are registered, expired ones that have not
@@ -97,7 +97,7 @@ FROM @schema@.consumers c ORDER BY c.id`
 func (s *Store) Consumers(ctx context.Context) ([]jobstore.ConsumerInfo, error) {
 	got, err := gather(ctx, s, consumersSQL, func(r pgx.Rows) (c jobstore.ConsumerInfo, err error) {
 		err = r.Scan(&c.ID, &c.Host, &c.PID, &c.Version, &c.Kinds, &c.Queues, &c.Priorities, &c.Slots,
-			&c.StartedAt, &c.HeartbeatAt, &c.ExpiresAt, &c.Running, &c.Alive, &c.Restarting, &c.Force)
+			&c.StartedAt, &c.HeartbeatAt, &c.ExpiresAt, &c.Running, &c.Alive, &c.Restarting, &c.Force, &c.Name)
 		return c, err
 	})
 	if err != nil {

@@ -24,7 +24,7 @@ WHERE until > now() AND (of = 'all' OR of IN ('kind', 'disabled') AND name = $1 
 
 // explainTakersSQL lists the consumers, with what they could do for one job.
 const explainTakersSQL = `-- warren: explain consumers
-SELECT c.id, c.host, c.pid, c.expires_at, c.expires_at > clock_timestamp(), c.restart, c.force,
+SELECT c.id, c.host, c.pid, c.expires_at, c.expires_at > clock_timestamp(), c.restart, c.force, c.name,
        $1::text = ANY (c.queues) AND $2::int = ANY (c.priorities), $3::text = ANY (c.kinds),
        ARRAY(SELECT q || '/' || array_to_string(c.priorities, ',') FROM unnest(c.queues) AS q)
 FROM @schema@.consumers c ORDER BY c.id`
@@ -184,7 +184,7 @@ func (s *Store) explainWaiting(ctx context.Context, q session, f *jobstore.Facts
 }
 
 func scanTaker(r pgx.Rows) (t jobstore.Taker, err error) {
-	err = r.Scan(&t.ID, &t.Host, &t.PID, &t.ExpiresAt, &t.Alive, &t.Restarting, &t.Force, &t.TakesBand, &t.KnowsKind, &t.Bands)
+	err = r.Scan(&t.ID, &t.Host, &t.PID, &t.ExpiresAt, &t.Alive, &t.Restarting, &t.Force, &t.Name, &t.TakesBand, &t.KnowsKind, &t.Bands)
 	return t, err
 }
 

@@ -9,8 +9,8 @@ import (
 )
 
 const registerSQL = `-- warren: register
-INSERT INTO warren_consumers (host, pid, version, kinds, queues, priorities, slots, started_at, heartbeat_at, expires_at, force)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10)`
+INSERT INTO warren_consumers (host, pid, version, kinds, queues, priorities, slots, started_at, heartbeat_at, expires_at, force, name)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11)`
 
 // Register implements jobstore.Registrar. The first call takes the lock of consumers, which the
 // store keeps until Close; ErrRefused while another store has it.
@@ -22,7 +22,7 @@ func (s *Store) Register(ctx context.Context, c jobstore.Consumer, ttl time.Dura
 	id, err := writing(ctx, s, func(ctx context.Context, q session) (int64, error) {
 		now := s.now()
 		return q.insert(ctx, registerSQL, c.Host, c.PID, c.Version, list(c.Kinds), list(c.Queues), list(c.Priorities), c.Slots,
-			stamp(now), later(now, ttl), c.Force)
+			stamp(now), later(now, ttl), c.Force, c.Name)
 	})
 	if err != nil {
 		return 0, s.wrap(doing, err)
@@ -88,7 +88,7 @@ func (s *Store) Deregister(ctx context.Context, id jobstore.HolderID) error {
 }
 
 const consumersSQL = `-- warren: consumers
-SELECT c.id, c.host, c.pid, c.version, c.kinds, c.queues, c.priorities, c.slots, c.started_at, c.heartbeat_at, c.expires_at, c.restart, c.force,
+SELECT c.id, c.host, c.pid, c.version, c.kinds, c.queues, c.priorities, c.slots, c.started_at, c.heartbeat_at, c.expires_at, c.restart, c.force, c.name,
        (SELECT count(*) FROM jobs j WHERE j.holder = c.id)
 FROM warren_consumers c ORDER BY c.id`
 
@@ -109,7 +109,7 @@ func (s *Store) consumersIn(ctx context.Context, q session) ([]jobstore.Consumer
 	return gather(ctx, q, consumersSQL, func(r row) (c jobstore.ConsumerInfo, err error) {
 		var kinds, queues, priorities, started, heartbeat, expires string
 		err = r.Scan(&c.ID, &c.Host, &c.PID, &c.Version, &kinds, &queues, &priorities, &c.Slots, &started, &heartbeat, &expires,
-			&c.Restarting, &c.Force, &c.Running)
+			&c.Restarting, &c.Force, &c.Name, &c.Running)
 		c.Kinds, c.Queues, c.Priorities = unlist[string](kinds), unlist[string](queues), unlist[int](priorities)
 		c.StartedAt, c.HeartbeatAt, c.ExpiresAt, c.Alive = read(started), read(heartbeat), read(expires), expires > now
 		return c, err

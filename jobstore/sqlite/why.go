@@ -97,7 +97,7 @@ func (s *Store) explainIn(ctx context.Context, q session, f *jobstore.Facts) err
 // taker is a consumer with what it could do for one job.
 func taker(c *jobstore.ConsumerInfo, j *jobstore.Job) jobstore.Taker {
 	t := jobstore.Taker{
-		ID: c.ID, Host: c.Host, PID: c.PID, ExpiresAt: c.ExpiresAt, Alive: c.Alive, Restarting: c.Restarting, Force: c.Force,
+		ID: c.ID, Name: c.Name, Host: c.Host, PID: c.PID, ExpiresAt: c.ExpiresAt, Alive: c.Alive, Restarting: c.Restarting, Force: c.Force,
 		TakesBand: slices.Contains(c.Queues, j.Queue) && slices.Contains(c.Priorities, j.Priority),
 		KnowsKind: slices.Contains(c.Kinds, j.Kind), Bands: []string{},
 	}

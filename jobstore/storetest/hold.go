@@ -47,7 +47,7 @@ func holdRegister(w *world) {
 	}
 	c := list[0]
 	if c.ID != by.Holder || c.Host != "host" || c.PID != 7 || c.Version != "v1" || !slices.Equal(c.Kinds, kinds()) ||
-		!slices.Equal(c.Queues, queues()) || !slices.Equal(c.Priorities, priorities()) || c.Slots != 4 || c.Running != 1 ||
+		!slices.Equal(c.Queues, queues()) || !slices.Equal(c.Priorities, priorities()) || c.Slots != 4 || c.Name != "shop/mail" || c.Running != 1 ||
 		!c.ExpiresAt.After(c.HeartbeatAt) {
 		w.Fatalf("the consumer is %+v", c)
 	}

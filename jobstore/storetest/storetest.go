@@ -157,7 +157,7 @@ func (w *world) consumer() jobstore.Claimant { return w.consumerFor(long) }
 func (w *world) consumerFor(ttl time.Duration) jobstore.Claimant {
 	w.Helper()
 	id, err := w.store.Register(w.Context(), jobstore.Consumer{
-		Host: "host", PID: 7, Version: "v1", Kinds: kinds(), Queues: queues(), Priorities: priorities(), Slots: 4,
+		Name: "shop/mail", Host: "host", PID: 7, Version: "v1", Kinds: kinds(), Queues: queues(), Priorities: priorities(), Slots: 4,
 	}, ttl)
 	w.check("register", err)
 	return jobstore.Claimant{
