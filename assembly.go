@@ -91,7 +91,7 @@ func (c *Consumer) assemble() (*parts, error) {
 	p.keeper.OnBeat(p.sweeper.Heartbeat)
 	guards := guarding{store: cfg.Store, released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) }, log: cfg.Log}
 	p.pool = worker.NewPool(worker.PoolConfig{
-		Slots: cfg.Concurrency, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(guards, cfg.Keys),
+		Slots: cfg.Concurrency, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(guards, cfg.Keys, c.client),
 		Noter: cfg.Store, Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) }, Drain: cfg.DrainTimeout, Grace: cfg.Grace, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
 		Started: c.started, Ended: c.ended, Stuck: c.stuck, MaxStuck: cfg.MaxStuck, Log: cfg.Log,
 	})

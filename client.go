@@ -22,6 +22,7 @@ type ClientStore interface {
 	jobstore.Inserter
 	jobstore.Requester
 	jobstore.Waker
+	jobstore.Flows
 	Unannounced(ctx context.Context, ids []jobstore.ID) error
 	Unfinished(ctx context.Context, identifiers []string, excludeProcessing bool) ([]string, error)
 }
@@ -172,6 +173,7 @@ type SweepStore interface {
 	jobstore.Sweeper
 	jobstore.Scheduler
 	jobstore.Elector
+	jobstore.Flows
 }
 
 // Publish writes a job and returns once it is committed. At most one PublishOpts counts.

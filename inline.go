@@ -69,7 +69,7 @@ func NewInline(cfg InlineConfig) (*Inline, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Inline{rules: r, kinds: cfg.Registry.workers(guarding{}, cfg.Keys), log: log}, nil
+	return &Inline{rules: r, kinds: cfg.Registry.workers(guarding{}, cfg.Keys, nil), log: log}, nil
 }
 
 // Publish runs a job. Its error is the handler's, whatever its class, and State says what would have become of the

@@ -264,7 +264,7 @@ func (r *Registry) opts(kind string) KindOpts {
 }
 
 // workers builds what the pool runs.
-func (r *Registry) workers(g guarding, keys *KeyRing) map[string]worker.Kind {
+func (r *Registry) workers(g guarding, keys *KeyRing, client *Client) map[string]worker.Kind {
 	kinds := make(map[string]worker.Kind, len(r.kinds))
 	for name, k := range r.kinds {
 		h := k.handle
@@ -280,6 +280,7 @@ func (r *Registry) workers(g guarding, keys *KeyRing) map[string]worker.Kind {
 		}
 		h = k.settings.around(inTime(h))
 		h = keys.opened(k.opts, h) // outermost: guards may go by args, too
+		h = client.inFlow(h)
 		backoff := k.opts.Backoff
 		if backoff == nil {
 			backoff = worker.DefaultBackoff

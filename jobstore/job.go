@@ -62,32 +62,35 @@ const (
 // NewJob is a job to insert. Queue, Priority, Kind, Mode and MaxAttempts are final here: the
 // client has applied every default.
 type NewJob struct {
-	Kind     string
-	Args     json.RawMessage // a JSON value, "{}" when empty
-	Queue    string
-	Priority int
+	Kind     string          `json:",omitzero"`
+	Args     json.RawMessage `json:",omitzero"` // a JSON value, "{}" when empty
+	Queue    string          `json:",omitzero"`
+	Priority int             `json:",omitzero"`
 
-	SerialGroup string // "" = none
-	GroupSkip   bool   // while this job backs off, waits or is not yet due, its serial group may pass it
-	Coalesce    *int64
-	Identifier  string // "" = none
-	Mode        Mode
-	Every       time.Duration // Recurring only
-	UniqueFor   time.Duration // Unique only; 0 = while not final; UntilStart; Forever; else a period from insert
-	Replace     Replace       // Unique only; 0 = this job becomes Redundant while another has its key
-	MaxWait     time.Duration // with ReplaceTime: never due later than so long after the first was published; 0 = no limit
+	SerialGroup string        `json:",omitzero"` // "" = none
+	GroupSkip   bool          `json:",omitzero"` // while this job backs off, waits or is not yet due, its serial group may pass it
+	Coalesce    *int64        `json:",omitzero"`
+	Identifier  string        `json:",omitzero"` // "" = none
+	Mode        Mode          `json:",omitzero"`
+	Every       time.Duration `json:",omitzero"` // Recurring only
+	UniqueFor   time.Duration `json:",omitzero"` // Unique only; 0 = while not final; UntilStart; Forever; else a period from insert
+	Replace     Replace       `json:",omitzero"` // Unique only; 0 = this job becomes Redundant while another has its key
+	MaxWait     time.Duration `json:",omitzero"` // with ReplaceTime: never due later than so long after the first was published; 0 = no limit
 
-	AvailableAt time.Time     // an instant the user named; zero = use Delay
-	Delay       time.Duration // from the database's now(); 0 = at once
+	AvailableAt time.Time     `json:",omitzero"` // an instant the user named; zero = use Delay
+	Delay       time.Duration `json:",omitzero"` // from the database's now(); 0 = at once
 
-	MaxAttempts int           // 0 = no limit
-	Timeout     time.Duration // 0 = the kind's
-	Metadata    json.RawMessage
-	Tags        []string
+	MaxAttempts int             `json:",omitzero"` // 0 = no limit
+	Timeout     time.Duration   `json:",omitzero"` // 0 = the kind's
+	Metadata    json.RawMessage `json:",omitzero"`
+	Tags        []string        `json:",omitzero"`
 
 	// Outbox makes the row due for announcing by the sweep, because the caller
 	// cannot announce it right after the commit.
-	Outbox bool
+	Outbox bool `json:",omitzero"`
+
+	// Step is the step of a flow that the job is for; 0 = none.
+	Step StepID `json:",omitzero"`
 }
 
 // Settled reports whether a job's key takes more than looking whether it is free: its holder may have to
@@ -145,6 +148,7 @@ type Job struct {
 	PID         int             `json:"pid,omitempty"`
 	Host        string          `json:"host,omitempty"`
 	Memory      json.RawMessage `json:"memory,omitempty"`
+	Step        StepID          `json:"step,omitempty"` // of the flow that it is part of; 0 = none
 }
 
 // MarshalJSON writes the row, with durations as people write them.
@@ -193,9 +197,12 @@ type Outcome struct {
 	Duration time.Duration
 	Memory   json.RawMessage
 
-	// SerialGroup and Mode repeat the lease's, so that plain jobs pay nothing for the others.
+	// SerialGroup, Mode and Step repeat the lease's, so that plain jobs pay nothing for the others.
 	SerialGroup string
 	Mode        Mode
+	Step        StepID
+	// Flow is what a Finished attempt adds to its flow; nil = nothing.
+	Flow *FlowChange
 }
 
 // Note is what an attempt says of its job before its handler runs, under its lease.

@@ -134,8 +134,8 @@ type Look struct {
 	Due    bool          // a delayed row is due, or BACK_TO_BROKER / BROKER_FAILED rows exist
 	Outbox bool          // a READY row waits to be announced
 	Next   time.Duration // until the next delayed row is due; 0 = none in sight
-	// Schedules says that there are some to look at.
-	Schedules bool
+	// Schedules says that there are some to look at, Flows that there is something to settle.
+	Schedules, Flows bool
 }
 
 // Rescued is what a rescue round did.
@@ -297,6 +297,7 @@ type Store interface {
 	Canceller
 	Gauger
 	Guard
+	Flows
 	Admin
 	Close()
 }

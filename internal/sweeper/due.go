@@ -39,6 +39,16 @@ func (s *Sweeper) tickOnce(ctx context.Context) (time.Duration, error) {
 		}
 		look.Outbox = true // runs that are made up for wait there
 	}
+	if look.Flows {
+		more, err := s.flowsOnce(ctx)
+		if err != nil {
+			return 0, err
+		}
+		if more {
+			next = 0
+		}
+		look.Outbox = true // what an order has released waits there
+	}
 	if look.Due {
 		more, err := s.dueOnce(ctx)
 		if err != nil {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"github.com/warrenq/warren/jobstore"
 )
 
 // rescueOnce hands back what dead processes held. It comes back when the next registration could
@@ -41,6 +43,11 @@ func (s *Sweeper) rescueOnce(ctx context.Context) (time.Duration, error) {
 // have their turn: there may be millions of rows, and due jobs are not to wait for them.
 func (s *Sweeper) retainOnce(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
+	keep := s.cfg.Retention
+	ages := jobstore.FlowAges{Finished: max(keep[jobstore.Finished], keep[jobstore.PermanentlyFailed]), Cancelled: keep[jobstore.Cancelled]}
+	if _, err := s.cfg.Store.PruneFlows(ctx, ages, s.cfg.Batch); err != nil {
+		return 0, err
+	}
 	for range rounds {
 		n, err := s.cfg.Store.Retain(ctx, s.cfg.Retention, 10*s.cfg.Batch)
 		if err != nil {

@@ -199,6 +199,14 @@ func (s *store) Retain(ctx context.Context, _ jobstore.Retention, limit int) (in
 	return n, nil
 }
 
+func (s *store) PruneFlows(ctx context.Context, _ jobstore.FlowAges, _ int) (int, error) {
+	return 0, s.call(ctx, "prune flows")
+}
+
+func (s *store) SettleFlows(ctx context.Context, _ int) (released []jobstore.Ref, more bool, err error) {
+	return nil, false, s.call(ctx, "settle flows")
+}
+
 func (s *store) DueSchedules(ctx context.Context, limit int) ([]jobstore.Schedule, time.Time, error) {
 	err := s.call(ctx, "due schedules")
 	s.mu.Lock()

@@ -24,6 +24,13 @@ type Store interface {
 	jobstore.Sweeper
 	jobstore.Scheduler
 	jobstore.Elector
+	FlowSettler
+}
+
+// FlowSettler is the part of jobstore.Flows that the sweep does.
+type FlowSettler interface {
+	SettleFlows(ctx context.Context, limit int) (released []jobstore.Ref, more bool, err error)
+	PruneFlows(ctx context.Context, ages jobstore.FlowAges, limit int) (int, error)
 }
 
 // Announcer announces and reports what is not known to have arrived.

@@ -63,7 +63,7 @@ type Decision struct {
 func Decide(lease *jobstore.Lease, err, cause error, policy Policy) (d Decision) {
 	out := jobstore.Outcome{
 		ID: lease.Job.ID, LeaseNo: lease.Job.LeaseNo,
-		SerialGroup: lease.Job.SerialGroup, Mode: lease.Job.Mode,
+		SerialGroup: lease.Job.SerialGroup, Mode: lease.Job.Mode, Step: lease.Job.Step,
 	}
 	if errors.Is(cause, ErrLeaseLost) {
 		return Decision{Outcome: out, Drop: true}

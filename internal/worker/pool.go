@@ -246,6 +246,9 @@ func (p *Pool) attempt(w Work, r *runner) {
 	}
 	d.Outcome.Memory = p.memoryChange(before)
 	d.Outcome.Output, d.Outcome.Metadata = scope.Kept()
+	if d.Outcome.Step != 0 && d.Outcome.State == jobstore.Finished {
+		d.Outcome.Flow = scope.flowChange()
+	}
 	if d.Stop {
 		p.cfg.Log.Info("a handler asked this consumer to stop", zap.Int64("job_id", int64(d.Outcome.ID)))
 		p.stop()

@@ -20,6 +20,7 @@ type Scope struct {
 	mu       sync.Mutex
 	output   json.RawMessage
 	metadata map[string]json.RawMessage
+	flow     *jobstore.FlowChange
 }
 
 // NewScope makes the scope of one attempt.
@@ -60,6 +61,22 @@ func (s *Scope) SetMetadata(v map[string]json.RawMessage) {
 		s.metadata = make(map[string]json.RawMessage, len(v))
 	}
 	maps.Copy(s.metadata, v)
+}
+
+// ChangeFlow changes what the job adds to its flow if it finishes.
+func (s *Scope) ChangeFlow(by func(*jobstore.FlowChange) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flow == nil {
+		s.flow = new(jobstore.FlowChange)
+	}
+	return by(s.flow)
+}
+
+func (s *Scope) flowChange() *jobstore.FlowChange {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.flow
 }
 
 // Kept returns what was set; metadata is nil or a JSON object.

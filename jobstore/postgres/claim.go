@@ -65,7 +65,7 @@ locked AS MATERIALIZED (
   ) l
   WHERE (SELECT count(*) FROM me) = 1
 )` + claimGrant + `
-UNION ALL SELECT b.id, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, 3
+UNION ALL SELECT b.id, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, NULL, 3
 FROM (SELECT w.id FROM unnest($8::bigint[]) AS w(id) WHERE NOT EXISTS (SELECT FROM locked l WHERE l.id = w.id) AND EXISTS (SELECT FROM me)) w
 CROSS JOIN LATERAL (
   SELECT j.id FROM @schema@.jobs_live j
@@ -129,17 +129,17 @@ history AS (
   FROM absorbed
 )
 SELECT ` + leaseColumns + `, 0 FROM granted j
-UNION ALL SELECT id, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, 1 FROM strange
-UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, 2
+UNION ALL SELECT id, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, NULL, 1 FROM strange
+UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, NULL, 2
   WHERE NOT EXISTS (SELECT FROM me)`
 
 // carriedColumns go from the live partition to the history as they are.
 const carriedColumns = `id, lease_no, "coalesce", created_at, available_at, attempted_at, max_attempts, pid, priority, group_skip, mode,
-  queue, kind, serial_group, identifier, host, tags, timeout, every, unique_for, args`
+  queue, kind, serial_group, identifier, host, tags, timeout, every, unique_for, args, step`
 
 const leaseColumns = `j.id, j.queue, j.priority, j.kind, j.args, j.serial_group, j."coalesce", j.identifier, j.mode,
   (extract(epoch FROM j.every) * 1e6)::bigint, j.attempts, j.max_attempts, j.lease_no, j.crashes, j.created_at,
-  j.available_at, j.attempted_at, (extract(epoch FROM j.timeout) * 1e6)::bigint, j.metadata, j.tags`
+  j.available_at, j.attempted_at, (extract(epoch FROM j.timeout) * 1e6)::bigint, j.metadata, j.tags, j.step`
 
 // claim runs a claiming statement whose last parameters are rest. It grants most jobs at most.
 func (s *Store) claim(ctx context.Context, text string, by jobstore.Claimant, most int, rest ...any) (jobstore.Claimed, error) {
@@ -181,12 +181,15 @@ func scanLease(r pgx.Rows, by jobstore.Claimant) (what int, l jobstore.Lease, er
 	j := &l.Job
 	var args, metadata []byte
 	var group, identifier *string
-	var every, timeout *int64
+	var every, timeout, step *int64
 	err = r.Scan(&j.ID, &j.Queue, &j.Priority, &j.Kind, &args, &group, &j.Coalesce, &identifier, &j.Mode, &every,
-		&j.Attempts, &j.MaxAttempts, &j.LeaseNo, &j.Crashes, &j.CreatedAt, &j.AvailableAt, &j.AttemptedAt, &timeout, &metadata, &j.Tags, &what)
+		&j.Attempts, &j.MaxAttempts, &j.LeaseNo, &j.Crashes, &j.CreatedAt, &j.AvailableAt, &j.AttemptedAt, &timeout, &metadata, &j.Tags, &step, &what)
 	j.Args, j.Metadata = args, metadata
 	j.SerialGroup, j.Identifier = text(group), text(identifier)
 	j.Every, j.Timeout = duration(every), duration(timeout)
+	if step != nil {
+		j.Step = jobstore.StepID(*step)
+	}
 	j.State, j.Holder, j.Host, j.PID = jobstore.Processing, by.Holder, by.Host, by.PID
 	return what, l, err
 }

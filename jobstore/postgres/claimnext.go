@@ -61,7 +61,7 @@ locked AS MATERIALIZED (
   ) l
   ORDER BY c.priority, c.id LIMIT $8::int
 )` + claimGrant + `
-UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, 3
+UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, NULL, 3
   WHERE NOT EXISTS (SELECT FROM granted) AND EXISTS (SELECT FROM candidates)`
 
 // claimable is the beginning of each band, $9 rows long, and the heads of groups.

@@ -49,5 +49,5 @@ locked AS MATERIALIZED (
   ) l
   ORDER BY c.turn, c.priority, c.id LIMIT $8::int
 )` + claimGrant + `
-UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, 3
+UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, NULL, 3
   WHERE NOT EXISTS (SELECT FROM granted) AND EXISTS (SELECT FROM candidates)`

@@ -91,7 +91,7 @@ func keyed(j jobstore.NewJob) bool { return j.Mode == jobstore.Unique || j.Mode 
 // special reports whether a job has more to it than insertPlainSQL writes.
 func special(j jobstore.NewJob) bool {
 	return j.Mode != "" && j.Mode != jobstore.Normal || j.SerialGroup != "" || j.GroupSkip || j.Coalesce != nil || j.Identifier != "" ||
-		j.Every != 0 || j.UniqueFor != 0 || j.Delay > 0 || !j.AvailableAt.IsZero() || j.Timeout != 0 || len(j.Metadata) > 0 || len(j.Tags) > 0
+		j.Every != 0 || j.UniqueFor != 0 || j.Delay > 0 || !j.AvailableAt.IsZero() || j.Timeout != 0 || len(j.Metadata) > 0 || len(j.Tags) > 0 || j.Step != 0
 }
 
 func scanInserted(r pgx.Rows) (in jobstore.Inserted, err error) {
@@ -104,24 +104,24 @@ const insertInput = `
          i.coalesces, i.identifier, i.mode, make_interval(secs => i.every / 1e6) AS every,
          make_interval(secs => i.unique_for / 1e6) AS unique_for, t.due, t.due > now() AS later, i.max_attempts,
          make_interval(secs => i.timeout / 1e6) AS timeout, i.metadata::jsonb AS metadata,
-         CASE WHEN i.tags IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(i.tags::jsonb)) END AS tags, i.outbox, i.ord
+         CASE WHEN i.tags IS NOT NULL THEN ARRAY(SELECT jsonb_array_elements_text(i.tags::jsonb)) END AS tags, i.outbox, i.step, i.ord
   FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[], $6::bool[], $7::bigint[], $8::text[], $9::text[],
               $10::bigint[], $11::bigint[], $12::timestamptz[], $13::bigint[], $14::int[], $15::bigint[], $16::text[],
-              $17::text[], $18::bool[]) WITH ORDINALITY
+              $17::text[], $18::bool[], $19::bigint[]) WITH ORDINALITY
        AS i(kind, args, queue, priority, serial_group, group_skip, coalesces, identifier, mode, every, unique_for, at, delay,
-            max_attempts, timeout, metadata, tags, outbox, ord),
+            max_attempts, timeout, metadata, tags, outbox, step, ord),
        LATERAL (SELECT CASE WHEN i.at IS NOT NULL THEN i.at ELSE now() + make_interval(secs => i.delay / 1e6) END AS due) t
   ORDER BY i.ord`
 
 const insertColumns = `(id, state, available_at, announce_at, finished_at, kind, args, queue, priority, serial_group, group_skip,
-  "coalesce", identifier, mode, every, unique_for, max_attempts, timeout, metadata, tags)`
+  "coalesce", identifier, mode, every, unique_for, max_attempts, timeout, metadata, tags, step)`
 
 // insertSQL writes jobs without a key. They are live, so that it names the partition.
 const insertSQL = `-- warren: insert
 INSERT INTO @schema@.jobs_live ` + insertColumns + `
 SELECT id, CASE WHEN later THEN 'SCHEDULED' ELSE 'READY' END, due, CASE WHEN outbox AND NOT later THEN now() END, NULL,
        kind, args, queue, priority, serial_group, group_skip, coalesces, identifier, mode, every, unique_for, max_attempts,
-       timeout, metadata, tags
+       timeout, metadata, tags, step
 FROM (` + insertInput + `) i
 RETURNING id, queue, priority, state, 0::bigint`
 
@@ -158,7 +158,7 @@ written AS (
   INSERT INTO @schema@.jobs ` + insertColumns + `
   SELECT id, state, due, CASE WHEN outbox AND state = 'READY' THEN now() END, CASE WHEN state = 'REDUNDANT' THEN now() END,
          kind, args, queue, priority, serial_group, group_skip, coalesces, identifier, mode, every, unique_for, max_attempts,
-         timeout, metadata, tags
+         timeout, metadata, tags, step
   FROM decided ORDER BY ord
   RETURNING id
 )
@@ -192,7 +192,7 @@ func insertArgs(jobs []jobstore.NewJob) []any {
 	group, identifier, metadata, tags := make([]*string, n), make([]*string, n), make([]*string, n), make([]*string, n)
 	skip, outbox := make([]bool, n), make([]bool, n)
 	coalesces, every, periods, timeout := make([]*int64, n), make([]*int64, n), make([]*int64, n), make([]*int64, n)
-	delay, at := make([]int64, n), make([]*time.Time, n)
+	delay, at, step := make([]int64, n), make([]*time.Time, n), make([]*int64, n)
 	for i := range jobs {
 		j := &jobs[i]
 		kind[i], args[i], queue[i], mode[i] = j.Kind, argsText(j), j.Queue, string(j.Mode)
@@ -208,10 +208,13 @@ func insertArgs(jobs []jobstore.NewJob) []any {
 		if !j.AvailableAt.IsZero() {
 			at[i] = &j.AvailableAt
 		}
+		if j.Step != 0 {
+			step[i] = new(int64(j.Step))
+		}
 	}
 	return []any{
 		kind, args, queue, priority, group, skip, coalesces, identifier, mode,
-		every, periods, at, delay, maxAttempts, timeout, metadata, tags, outbox,
+		every, periods, at, delay, maxAttempts, timeout, metadata, tags, outbox, step,
 	}
 }
 

@@ -68,6 +68,9 @@ func (s *Store) operate(ctx context.Context, order string, ids []jobstore.ID, st
 	err := retried(ctx, func() error {
 		return s.inTx(ctx, false, func(ctx context.Context, tx pgx.Tx) (err error) {
 			got, err = step(ctx, txSession{tx}, ids)
+			if err == nil {
+				_, err = s.settleFlows(ctx, txSession{tx}, got.done, nil, true)
+			}
 			if err != nil {
 				return err
 			}

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/warrenq/warren/jobstore"
+	"github.com/warrenq/warren/jobstore/steps"
 )
 
 // Record implements jobstore.Recorder.
@@ -19,8 +20,14 @@ func (s *Store) Record(ctx context.Context, by jobstore.HolderID, done []jobstor
 	var rec jobstore.Recorded
 	var freed []string
 	err := retried(ctx, func() error {
+		if slices.ContainsFunc(done, endsStep) {
+			return s.inTx(ctx, false, func(ctx context.Context, tx pgx.Tx) (err error) {
+				rec, freed, err = s.recordSteps(ctx, txSession{tx}, by, done, false)
+				return err
+			})
+		}
 		return s.with(ctx, func(q session) (err error) {
-			rec, freed, err = s.recordIn(ctx, q, by, done)
+			rec, freed, _, err = s.recordIn(ctx, q, by, done)
 			return err
 		})
 	})
@@ -41,7 +48,7 @@ func (s *Store) RecordTx(ctx context.Context, tx jobstore.Tx, by jobstore.Holder
 	if err != nil || len(done) == 0 {
 		return jobstore.Recorded{}, err
 	}
-	rec, _, err := s.recordIn(ctx, txSession{t}, by, done)
+	rec, _, err := s.recordSteps(ctx, txSession{t}, by, done, true)
 	if err != nil {
 		return jobstore.Recorded{}, wrap(fmt.Sprintf("record %d outcomes", len(done)), err)
 	}
@@ -121,7 +128,7 @@ freed AS (
 SELECT id, queue, priority, serial_group, false FROM ended`
 
 const recordCarried = `j.id, j.lease_no, j."coalesce", j.created_at, j.available_at, j.attempted_at, j.max_attempts, j.pid, j.priority,
-  j.group_skip, j.mode, j.queue, j.kind, j.serial_group, j.identifier, j.host, j.tags, j.timeout, j.every, j.unique_for, j.args, j.crashes`
+  j.group_skip, j.mode, j.queue, j.kind, j.serial_group, j.identifier, j.host, j.tags, j.timeout, j.every, j.unique_for, j.args, j.step, j.crashes`
 
 // The history of errors keeps the last 20.
 const (
@@ -140,9 +147,41 @@ const (
     ` + recordMetadata + ` AS new_metadata, o.duration AS new_duration, ` + recordMemory + ` AS new_memory`
 )
 
-// recordIn returns what was recorded and the serial groups that may go on.
-func (s *Store) recordIn(ctx context.Context, q session, by jobstore.HolderID, done []jobstore.Outcome) (rec jobstore.Recorded, freed []string, err error) {
-	accepted := make(map[jobstore.ID]bool, len(done))
+// endsStep reports whether an outcome may release others of its flow.
+func endsStep(o jobstore.Outcome) bool { return o.Step != 0 && o.State.Final() }
+
+// recordSteps records outcomes and settles the flows of those that have ended, in a transaction. What
+// has not ended, and what is no job of a flow, is recorded along with them.
+func (s *Store) recordSteps(
+	ctx context.Context, q session, by jobstore.HolderID, done []jobstore.Outcome, outbox bool,
+) (rec jobstore.Recorded, freed []string, err error) {
+	rec, freed, accepted, err := s.recordIn(ctx, q, by, done)
+	if err != nil {
+		return rec, freed, err
+	}
+	var ended []jobstore.ID
+	var changes []steps.Change
+	for i := range done {
+		o := &done[i]
+		if !endsStep(*o) || !accepted[o.ID] {
+			continue
+		}
+		ended = append(ended, o.ID)
+		if o.Flow != nil && o.State == jobstore.Finished {
+			changes = append(changes, steps.Change{Step: o.Step, FlowChange: o.Flow})
+		}
+	}
+	released, err := s.settleFlows(ctx, q, ended, changes, outbox)
+	rec.Released = append(rec.Released, released...)
+	return rec, freed, err
+}
+
+// recordIn returns what was recorded, the serial groups that may go on, and the jobs whose outcomes this
+// call has written.
+func (s *Store) recordIn(
+	ctx context.Context, q session, by jobstore.HolderID, done []jobstore.Outcome,
+) (rec jobstore.Recorded, freed []string, accepted map[jobstore.ID]bool, err error) {
+	accepted = make(map[jobstore.ID]bool, len(done))
 	text, args := recordSQL, recordArgs
 	if !slices.ContainsFunc(done, saysMore) {
 		text, args = recordFinishedSQL, recordFinishedArgs
@@ -164,7 +203,7 @@ func (s *Store) recordIn(ctx context.Context, q session, by jobstore.HolderID, d
 		return nil
 	})
 	if err != nil || len(accepted) == len(done) {
-		return rec, freed, err
+		return rec, freed, accepted, err
 	}
 	before, err := s.recordedBefore(ctx, q, done)
 	for _, o := range done {
@@ -181,7 +220,7 @@ func (s *Store) recordIn(ctx context.Context, q session, by jobstore.HolderID, d
 			rec.Released = append(rec.Released, before[i])
 		}
 	}
-	return rec, freed, err
+	return rec, freed, accepted, err
 }
 
 // recordedSQL finds outcomes that an earlier statement has written, whose reply was lost. An

@@ -70,7 +70,11 @@ func (s *Store) Rescue(ctx context.Context, limit, maxCrashes int) (jobstore.Res
 	err = retried(ctx, func() error {
 		done, groups = jobstore.Rescued{}, nil
 		return s.inTx(ctx, false, func(ctx context.Context, tx pgx.Tx) (err error) {
-			groups, err = s.rescueIn(ctx, txSession{tx}, limit, maxCrashes, &done)
+			if groups, err = s.rescueIn(ctx, txSession{tx}, limit, maxCrashes, &done); err != nil {
+				return err
+			}
+			released, err := s.settleFlows(ctx, txSession{tx}, done.Quarantined, nil, false)
+			done.Released = append(done.Released, released...)
 			return err
 		})
 	})

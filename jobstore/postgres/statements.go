@@ -2,7 +2,7 @@ package postgres
 
 // statements lists every statement that names the schema. A test prepares each of them.
 func statements() []string {
-	return []string{
+	return append(flowStatements(), []string{
 		insertSQL, insertPlainSQL, insertKeyedSQL, settleSQL, sealedSQL, resealSQL, requestSQL, answerRequestSQL, forgetRequestsSQL,
 		claimSQL, claimNextSQL, claimTurnsSQL, waitSQL, grantedSQL, releaseUnknownSQL,
 		recordSQL, recordFinishedSQL, recordedSQL, noteSQL,
@@ -27,5 +27,5 @@ func statements() []string {
 		getSQL, statsSQL, unfinishedSQL, gaugesSQL,
 		examineServerSQL, examineClockSQL, examineRightsSQL, examineWorkSQL,
 		prepareSQL, migrateLockSQL, appliedSQL, schemaExistsSQL, noteMigrationSQL, configureSQL, configureKindsSQL,
-	}
+	}...)
 }

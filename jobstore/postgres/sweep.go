@@ -16,7 +16,8 @@ const lookSQL = `-- warren: look
 SELECT d.due IS NOT NULL AND d.due <= clock_timestamp(),
        EXISTS (SELECT FROM @schema@.jobs_live WHERE announce_at <= clock_timestamp() AND state || '' = 'READY'),
        CASE WHEN d.due > clock_timestamp() THEN greatest(1, (extract(epoch FROM d.due - clock_timestamp()) * 1e6)::bigint) ELSE 0 END,
-       EXISTS (SELECT FROM @schema@.job_schedules WHERE look_at <= now())
+       EXISTS (SELECT FROM @schema@.job_schedules WHERE look_at <= now()),
+       EXISTS (SELECT FROM @schema@.job_step_ends) OR EXISTS (SELECT FROM @schema@.job_steps WHERE calling)
 FROM (SELECT (SELECT available_at FROM @schema@.jobs_live
               WHERE state IN ('SCHEDULED', 'WAITING', 'TEMPORARILY_FAILED', 'BROKER_FAILED', 'BACK_TO_BROKER')
               ORDER BY available_at LIMIT 1) AS due) d`
@@ -25,7 +26,7 @@ FROM (SELECT (SELECT available_at FROM @schema@.jobs_live
 func (s *Store) Look(ctx context.Context) (jobstore.Look, error) {
 	got, err := gather(ctx, s, lookSQL, func(r pgx.Rows) (l jobstore.Look, err error) {
 		var next int64
-		err = r.Scan(&l.Due, &l.Outbox, &next, &l.Schedules)
+		err = r.Scan(&l.Due, &l.Outbox, &next, &l.Schedules, &l.Flows)
 		l.Next = time.Duration(next) * time.Microsecond
 		return l, err
 	})

@@ -81,7 +81,7 @@ SELECT ` + leaseColumns + ` FROM json_each(?3) w CROSS JOIN jobs j ON j.id = w.v
 WHERE j.holder = ?1 AND j.claim_token = ?2 AND j.state = 'PROCESSING'`
 
 const leaseColumns = `j.id, j.queue, j.priority, j.kind, j.args, j.serial_group, j."coalesce", j.identifier, j.mode, j.every,
-  j.attempts, j.max_attempts, j.lease_no, j.crashes, j.created_at, j.available_at, j.attempted_at, j.timeout, j.metadata, j.tags`
+  j.attempts, j.max_attempts, j.lease_no, j.crashes, j.created_at, j.available_at, j.attempted_at, j.timeout, j.metadata, j.tags, coalesce(j.step, 0)`
 
 // claim is one claim under way. It sees and makes every change in the writer's transaction.
 type claim struct {
@@ -189,7 +189,7 @@ func scanLease(r row) (l jobstore.Lease, err error) {
 	var group, identifier, attempted, metadata, tags sql.NullString
 	var every, timeout sql.NullInt64
 	err = r.Scan(&j.ID, &j.Queue, &j.Priority, &j.Kind, &args, &group, &j.Coalesce, &identifier, &j.Mode, &every,
-		&j.Attempts, &j.MaxAttempts, &j.LeaseNo, &j.Crashes, &created, &available, &attempted, &timeout, &metadata, &tags)
+		&j.Attempts, &j.MaxAttempts, &j.LeaseNo, &j.Crashes, &created, &available, &attempted, &timeout, &metadata, &tags, &j.Step)
 	j.Args, j.Metadata, j.Tags = []byte(args), raw(metadata), readTags(tags)
 	j.SerialGroup, j.Identifier = group.String, identifier.String
 	j.Every, j.Timeout = duration(every), duration(timeout)

@@ -38,7 +38,9 @@ func HotSQL() map[string]string {
 		"bucket": bucketSQL, "keep bucket": keepBucketSQL, "free dead locks": freeDeadSQL, "held locks": heldLocksSQL, "keep lock": keepLockSQL,
 		"unlock": unlockSQL, "first waiting": firstWaitingSQL, "go on": goOnSQL, "breaker": breakerSQL, "keep breaker": keepBreakerSQL,
 		"lease alive": leaseAliveSQL,
-		"decided":     decidedSQL, "key holder": keyHolderSQL,
+		"ends":        endsSQL, "take ends": takeEndsSQL, "load steps": loadStepsSQL, "load edges": loadEdgesSQL, "children": childrenSQL,
+		"flow": flowSQL, "steps of a flow": flowStepsSQL, "jobs of steps": stepJobsSQL, "called jobs": calledJobsSQL,
+		"decided": decidedSQL, "key holder": keyHolderSQL,
 	}
 }
 

@@ -38,8 +38,8 @@ func (s *Store) InsertTx(ctx context.Context, tx jobstore.Tx, jobs []jobstore.Ne
 
 const insertSQL = `-- warren: insert
 INSERT INTO jobs (state, created_at, available_at, announce_at, kind, args, queue, priority, serial_group, group_skip, "coalesce",
-  identifier, mode, every, unique_for, max_attempts, timeout, metadata, tags)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)`
+  identifier, mode, every, unique_for, max_attempts, timeout, metadata, tags, step)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)`
 
 // insertIn inserts row by row: numbers ascend in the order of the input. A trigger decides about keys.
 func (s *Store) insertIn(ctx context.Context, q session, jobs []jobstore.NewJob) ([]jobstore.Inserted, error) {
@@ -125,7 +125,16 @@ func insertArgs(j *jobstore.NewJob, now time.Time) (args []any, state jobstore.S
 	return []any{
 		string(state), created, due, announce, j.Kind, input, j.Queue, j.Priority, optional(j.SerialGroup), j.GroupSkip, j.Coalesce,
 		optional(j.Identifier), mode, millis(j.Every), uniqueFor, j.MaxAttempts, millis(j.Timeout), optional(string(j.Metadata)), tagList(j.Tags),
+		stepOf(j),
 	}, state, nil
+}
+
+// stepOf is NULL for a job without a flow.
+func stepOf(j *jobstore.NewJob) *int64 {
+	if j.Step == 0 {
+		return nil
+	}
+	return new(int64(j.Step))
 }
 
 // tagList is NULL for no tags.

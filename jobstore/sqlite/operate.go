@@ -108,6 +108,9 @@ func (s *Store) operateIn(ctx context.Context, q session, ids []jobstore.ID, o o
 			groups = append(groups, t.group)
 		}
 	}
+	if _, err := s.settleFlows(ctx, q, got.Done, nil, true); err != nil {
+		return got, err
+	}
 	return got, s.announceHeads(ctx, q, groups)
 }
 

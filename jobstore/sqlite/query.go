@@ -11,7 +11,7 @@ import (
 
 const jobColumns = `j.id, j.queue, j.priority, j.kind, j.args, j.state, j.serial_group, j."coalesce", j.identifier, j.mode, j.every,
   j.attempts, j.max_attempts, j.lease_no, j.crashes, coalesce(j.holder, 0), j.available_at, j.announce_at, j.created_at,
-  j.attempted_at, j.finished_at, j.duration_ms, j.timeout, j.error, j.errors, j.metadata, j.tags, j.output, coalesce(j.pid, 0), j.host, j.memory`
+  j.attempted_at, j.finished_at, j.duration_ms, j.timeout, j.error, j.errors, j.metadata, j.tags, j.output, coalesce(j.pid, 0), j.host, j.memory, coalesce(j.step, 0)`
 
 const getSQL = `-- warren: get
 SELECT ` + jobColumns + ` FROM jobs j WHERE j.id = ?1`
@@ -53,7 +53,7 @@ func scanJob(r row) (j jobstore.Job, err error) {
 	var every, timeout sql.NullInt64
 	err = r.Scan(&j.ID, &j.Queue, &j.Priority, &j.Kind, &args, &j.State, &group, &j.Coalesce, &identifier, &j.Mode, &every,
 		&j.Attempts, &j.MaxAttempts, &j.LeaseNo, &j.Crashes, &j.Holder, &available, &announce, &created,
-		&attempted, &finished, &j.DurationMS, &timeout, &failure, &errs, &metadata, &tags, &output, &j.PID, &host, &memory)
+		&attempted, &finished, &j.DurationMS, &timeout, &failure, &errs, &metadata, &tags, &output, &j.PID, &host, &memory, &j.Step)
 	if err != nil {
 		return j, err
 	}

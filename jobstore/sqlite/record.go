@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/warrenq/warren/jobstore"
+	"github.com/warrenq/warren/jobstore/steps"
 )
 
 // Record implements jobstore.Recorder.
@@ -17,7 +18,7 @@ func (s *Store) Record(ctx context.Context, by jobstore.HolderID, done []jobstor
 		return jobstore.Recorded{}, nil
 	}
 	rec, err := writing(ctx, s, func(ctx context.Context, q session) (jobstore.Recorded, error) {
-		rec, freed, err := s.recordIn(ctx, q, by, done)
+		rec, freed, err := s.recordSteps(ctx, q, by, done, false)
 		if err != nil {
 			return rec, err
 		}
@@ -37,7 +38,7 @@ func (s *Store) RecordTx(ctx context.Context, tx jobstore.Tx, by jobstore.Holder
 	if err != nil || len(done) == 0 {
 		return jobstore.Recorded{}, err
 	}
-	rec, _, err := s.recordIn(ctx, direct{t}, by, done)
+	rec, _, err := s.recordSteps(ctx, direct{t}, by, done, true)
 	if err != nil {
 		return jobstore.Recorded{}, s.wrap(fmt.Sprintf("record %d outcomes", len(done)), err)
 	}
@@ -95,15 +96,42 @@ func leasedOf(ctx context.Context, q session, ids []jobstore.ID) (map[jobstore.I
 	return rows, err
 }
 
-// recordIn returns what was recorded and the serial groups that may go on.
-func (s *Store) recordIn(ctx context.Context, q session, by jobstore.HolderID, done []jobstore.Outcome) (rec jobstore.Recorded, freed []string, err error) {
+// recordSteps records outcomes and settles the flows of those that have ended.
+func (s *Store) recordSteps(
+	ctx context.Context, q session, by jobstore.HolderID, done []jobstore.Outcome, outbox bool,
+) (rec jobstore.Recorded, freed []string, err error) {
+	rec, freed, accepted, err := s.recordIn(ctx, q, by, done)
+	if err != nil {
+		return rec, freed, err
+	}
+	var ended []jobstore.ID
+	var changes []steps.Change
+	for _, o := range accepted {
+		if o.Step == 0 || !o.State.Final() {
+			continue
+		}
+		ended = append(ended, o.ID)
+		if o.Flow != nil && o.State == jobstore.Finished {
+			changes = append(changes, steps.Change{Step: o.Step, FlowChange: o.Flow})
+		}
+	}
+	released, err := s.settleFlows(ctx, q, ended, changes, outbox)
+	rec.Released = append(rec.Released, released...)
+	return rec, freed, err
+}
+
+// recordIn returns what was recorded, the serial groups that may go on, and the outcomes that this call
+// has written.
+func (s *Store) recordIn(
+	ctx context.Context, q session, by jobstore.HolderID, done []jobstore.Outcome,
+) (rec jobstore.Recorded, freed []string, accepted []*jobstore.Outcome, err error) {
 	ids := make([]jobstore.ID, len(done))
 	for i := range done {
 		ids[i] = done[i].ID
 	}
 	rows, err := leasedOf(ctx, q, ids)
 	if err != nil {
-		return rec, nil, err
+		return rec, nil, nil, err
 	}
 	w := settling{now: s.now()}
 	for i := range done {
@@ -112,8 +140,9 @@ func (s *Store) recordIn(ctx context.Context, q session, by jobstore.HolderID, d
 		switch {
 		case l != nil && l.under(by, o.LeaseNo):
 			if err := w.add(l, o); err != nil {
-				return rec, nil, err
+				return rec, nil, nil, err
 			}
+			accepted = append(accepted, o)
 			l.state, l.recorded = o.State, o.LeaseNo // the same outcome twice in a call is one
 		case l == nil || !l.before(o):
 			rec.Fenced = append(rec.Fenced, o.ID)
@@ -126,7 +155,7 @@ func (s *Store) recordIn(ctx context.Context, q session, by jobstore.HolderID, d
 			rec.Released = append(rec.Released, l.Ref)
 		}
 	}
-	return rec, freed, w.write(ctx, q)
+	return rec, freed, accepted, w.write(ctx, q)
 }
 
 // settledColumns are what endSQL and keepSQL set from an array of each job's own values, and what

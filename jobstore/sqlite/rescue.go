@@ -115,6 +115,11 @@ func (s *Store) rescueIn(ctx context.Context, q session, limit, maxCrashes int) 
 		return done, err
 	}
 	done.Consumers = int(buried)
+	released, err := s.settleFlows(ctx, q, done.Quarantined, nil, false)
+	if err != nil {
+		return done, err
+	}
+	done.Released = append(done.Released, released...)
 	heads, err := s.headsOf(ctx, q, groups)
 	done.Released = append(done.Released, heads...)
 	return done, err

@@ -17,7 +17,8 @@ const delayed = `state IN ('SCHEDULED', 'WAITING', 'TEMPORARILY_FAILED', 'BROKER
 const lookSQL = `-- warren: look
 SELECT (SELECT available_at FROM jobs WHERE ` + delayed + ` ORDER BY available_at LIMIT 1),
        EXISTS (SELECT 1 FROM jobs WHERE announce_at <= ?1 AND state = 'READY'),
-       EXISTS (SELECT 1 FROM job_schedules WHERE look_at <= ?1)`
+       EXISTS (SELECT 1 FROM job_schedules WHERE look_at <= ?1),
+       EXISTS (SELECT 1 FROM job_step_ends) OR EXISTS (SELECT 1 FROM job_steps WHERE calling)`
 
 // Look implements jobstore.Sweeper.
 func (s *Store) Look(ctx context.Context) (jobstore.Look, error) {
@@ -25,7 +26,7 @@ func (s *Store) Look(ctx context.Context) (jobstore.Look, error) {
 		now := s.now()
 		err = q.query(ctx, lookSQL, []any{stamp(now)}, func(r row) error {
 			var due sql.NullString
-			err := r.Scan(&due, &l.Outbox, &l.Schedules)
+			err := r.Scan(&due, &l.Outbox, &l.Schedules, &l.Flows)
 			l.Due = due.Valid && due.String <= stamp(now)
 			if due.Valid && !l.Due {
 				l.Next = max(1, read(due.String).Sub(now))

@@ -51,6 +51,7 @@ func Run(t *testing.T, open Open) {
 		{"kinds", kindsTests()},
 		{"gauges", gaugesTests()},
 		{"guard", guardTests()},
+		{"flow", flowTests()},
 		{"admin", adminTests()},
 		{"property", propertyTests()},
 	} {
