@@ -35,6 +35,8 @@ type ConsumerOptions struct {
 	// Listen is where probes and metrics are served; "" = nowhere. Profiles adds pprof there.
 	Listen   string
 	Profiles bool
+	// Metrics makes what is served as metrics; nil = probes only.
+	Metrics func(MetricsConfig) Metrics
 	// Systemd is told how the consumer is doing.
 	Systemd sdnotify.Notifier
 	// Observer is told what happens too; nil = nobody.

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync"
 
@@ -12,9 +13,31 @@ import (
 	"github.com/warrenq/warren/broker"
 	"github.com/warrenq/warren/internal/health"
 	"github.com/warrenq/warren/internal/lifecycle"
-	"github.com/warrenq/warren/internal/metrics"
 	"github.com/warrenq/warren/internal/notice"
+	"github.com/warrenq/warren/jobstore"
 )
+
+// Metrics counts what a consumer does. It is handed in, because what implements it takes as long to
+// compile as all of Warren, and only one of the programs serves it.
+type Metrics interface {
+	warren.Observer
+	// Broker returns the broker with its confirms timed.
+	Broker(b broker.Broker) broker.Broker
+	// Backlog adds what the store says of the jobs that wait in these queues and priorities.
+	Backlog(store jobstore.Gauger, queues []string, priorities []int)
+	// Dropped counts notices that were not sent.
+	Dropped(n int)
+	Handler() http.Handler
+}
+
+// MetricsConfig is what a Metrics is told.
+type MetricsConfig struct {
+	Version string
+	// Slots is how many handlers run at a time.
+	Slots int
+	// BrokerUp says whether the broker is connected; nil = there is none.
+	BrokerUp func() bool
+}
 
 // watch is everything around a consumer that tells others about it: probes, metrics, the watchdog
 // of systemd, notices about failures.
@@ -22,18 +45,18 @@ type watch struct {
 	app     *App
 	opts    ConsumerOptions
 	broker  broker.Broker
-	metrics *metrics.Metrics // nil when nobody listens
+	metrics Metrics // nil when nobody listens, or the program has none
 	notices *notice.Notices
 }
 
 func (a *App) watch(o ConsumerOptions, b broker.Broker) *watch {
 	w := &watch{app: a, opts: o, broker: b}
-	if o.Listen != "" {
-		cfg := metrics.Config{Version: a.opts.Version, Slots: a.slots(o)}
+	if o.Listen != "" && o.Metrics != nil {
+		cfg := MetricsConfig{Version: a.opts.Version, Slots: a.slots(o)}
 		if b != nil {
 			cfg.BrokerUp = b.Up
 		}
-		w.metrics = metrics.New(cfg)
+		w.metrics = o.Metrics(cfg)
 		if b != nil {
 			w.broker = w.metrics.Broker(b)
 		}
@@ -67,10 +90,14 @@ func (w *watch) Observe(ctx context.Context, e warren.Event) {
 func (w *watch) run(ctx context.Context, consumer *crew) error {
 	parts := slices.Clone(w.opts.Before)
 	if w.opts.Listen != "" {
-		w.metrics.Backlog(w.app.Store, consumer.Queues(), consumer.Priorities())
+		var page http.Handler
+		if w.metrics != nil {
+			w.metrics.Backlog(w.app.Store, consumer.Queues(), consumer.Priorities())
+			page = w.metrics.Handler()
+		}
 		server, err := health.Listen(ctx, health.Config{
 			Addr: w.opts.Listen, Profiles: w.opts.Profiles, Alive: consumer.Alive, Ready: consumer.Ready,
-			Metrics: w.metrics.Handler(), Log: w.app.Log,
+			Metrics: page, Log: w.app.Log,
 		})
 		if err != nil {
 			return fmt.Errorf("--listen: %w", err)

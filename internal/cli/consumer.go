@@ -15,6 +15,14 @@ import (
 	"github.com/warrenq/warren/internal/sdnotify"
 )
 
+// Measured is Consumer with metrics. They are handed in, so that the other programs do not link them.
+func Measured(metrics func(app.MetricsConfig) app.Metrics) func(env *Env) *cobra.Command {
+	return func(env *Env) *cobra.Command {
+		env.metrics = metrics
+		return Consumer(env)
+	}
+}
+
 // Consumer is the command tree of the program that runs jobs.
 func Consumer(env *Env) *cobra.Command {
 	root := &cobra.Command{
@@ -91,6 +99,7 @@ func (e *Env) run(cmd *cobra.Command, f *runFlags) error {
 	}
 	o := app.ConsumerOptions{
 		Pools: f.pools, Queues: f.queues, MaxJobs: f.jobs, UntilEmpty: f.untilEmpty || f.once || f.emptyFor > 0, EmptyFor: time.Duration(f.emptyFor), Force: f.force, MaxTime: time.Duration(f.maxTime), MaxStuck: f.maxStuck, Second: e.Second,
+		Metrics: e.metrics,
 	}
 	if f.jobs < 0 {
 		return usagef("--jobs %d is negative; 0 means no limit", f.jobs)

@@ -25,6 +25,8 @@ type Env struct {
 	Environ        func() []string
 	// Second is closed by the second signal.
 	Second chan struct{}
+	// metrics makes what `consumer run --listen` serves as metrics; nil = probes only.
+	metrics func(app.MetricsConfig) app.Metrics
 }
 
 // configFlags are the keys of the configuration that every command takes as flags. URLs are not
