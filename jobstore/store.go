@@ -154,7 +154,8 @@ type Retention map[State]time.Duration
 // piece of work, safe to run twice and by two leaders at once.
 type Sweeper interface {
 	Look(ctx context.Context) (Look, error)
-	// Due makes at most limit due rows READY.
+	// Due makes at most limit due rows READY, and returns those that can be claimed. Beside an error
+	// it may return some.
 	Due(ctx context.Context, limit int) ([]Ref, error)
 	// Outbox lists at most limit READY rows whose announcement is due. It writes nothing.
 	Outbox(ctx context.Context, limit int) ([]Ref, error)

@@ -10,6 +10,10 @@
 // itself, which is all that the protocol's margins promise. Faults are bounded by a budget, and so is
 // everything else, because only faults make the model do anything twice.
 //
+// A second, smaller model has two members of one serial group instead, because what makes a group serial
+// is about them: the group's row, and who comes next. A claim and the sweep are two steps each there, a
+// snapshot and what is found when the newest rows are locked.
+//
 // Mutants leave one mechanism out each. A search that finds nothing wrong with one of them would be
 // worth nothing.
 package model

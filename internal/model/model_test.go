@@ -15,7 +15,7 @@ const budget = 2
 // Nothing is wrong with the protocol, wherever faults strike.
 func TestProtocol(t *testing.T) {
 	t.Parallel()
-	x := explore(mutant{}, budget)
+	x := explore(begin(budget), mutant{}.next)
 	if x.bad >= 0 {
 		t.Fatal(x.trace())
 	}
@@ -42,14 +42,13 @@ func TestMutants(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			x := explore(c.mutant, 1)
+			x := explore(begin(1), c.mutant.next)
 			if x.bad < 0 {
 				t.Fatalf("nothing is wrong in %d states", len(x.states))
 			}
 			t.Log(x.trace())
-			found := x.states[x.bad].broken
-			if !slices.Contains(c.wrong, found) {
-				t.Errorf("found that %s; expected %v", found, c.wrong)
+			if !slices.Contains(c.wrong, x.wrong) {
+				t.Errorf("found that %s; expected %v", x.wrong, c.wrong)
 			}
 		})
 	}
@@ -58,10 +57,13 @@ func TestMutants(t *testing.T) {
 // Everything that can happen does, and what it stands for exists.
 func TestStepsAreReal(t *testing.T) {
 	t.Parallel()
-	x := explore(mutant{}, 1)
+	x := explore(begin(1), mutant{}.next)
 	seen := map[string]step{}
 	for _, s := range x.states {
 		mutant{}.next(s, func(st step, _ state) { seen[st.name[strings.LastIndex(st.name, ": ")+1:]] = st })
+	}
+	for _, g := range explore(group{faults: 1}, groupMutant{}.next).states {
+		groupMutant{}.next(g, func(st step, _ group) { seen[st.name[strings.LastIndex(st.name, ": ")+1:]] = st })
 	}
 	sources := map[string]string{}
 	for name, st := range seen {
@@ -80,7 +82,7 @@ func TestStepsAreReal(t *testing.T) {
 			t.Errorf("%s: %s has no %s", name, file, identifier)
 		}
 	}
-	if len(seen) < 40 {
+	if len(seen) < 60 {
 		t.Errorf("only %d different steps happen", len(seen))
 	}
 }

@@ -82,6 +82,8 @@ const (
 	leaseReused
 	stuck
 	late
+	twoMembers
+	outOfOrder
 )
 
 func (v violation) String() string {
@@ -90,6 +92,7 @@ func (v violation) String() string {
 		"a final state was left", "two processes execute the job, and neither is frozen", "a lease number did not grow",
 		"the job is lost: nothing that can still happen without further faults finishes it",
 		"nothing but the sweep for lost hints finishes the job, though no fault has lost its hint",
+		"two members of a serial group are PROCESSING", "a claim passed over a member that comes first",
 	}[v]
 }
 
@@ -153,7 +156,20 @@ func (s *state) check() {
 	}
 }
 
-func (s *state) String() string {
+// begin is before everything: nothing is published, and two consumers are registered.
+func begin(faults int8) state {
+	s := state{faults: faults}
+	for i := range s.c {
+		s.c[i] = consumer{up: true, life: int8(i + 1)}
+	}
+	return s
+}
+
+func (s state) ends(prompt bool) bool { return s.row == final || prompt && s.excused }
+
+func (s state) violated() violation { return s.broken }
+
+func (s state) String() string {
 	row := [...]string{"absent", "READY", "PROCESSING", "TEMPORARILY_FAILED", "final"}[s.row]
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s lease %d", row, s.lease)

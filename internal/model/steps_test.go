@@ -101,6 +101,7 @@ func (m mutant) next(s state, emit func(step, state)) {
 			m.reports(s, i, out)
 		}
 	}
+	m.expires(s, emit)
 }
 
 type emitter func(st step, who int, change func(n *state))

@@ -70,10 +70,10 @@ func (s *Sweeper) tickOnce(ctx context.Context) (time.Duration, error) {
 func (s *Sweeper) dueOnce(ctx context.Context) (more bool, err error) {
 	for range rounds {
 		refs, err := s.cfg.Store.Due(ctx, s.cfg.Batch)
+		s.announce(ctx, refs) // those beside an error are READY
 		if err != nil {
 			return false, err
 		}
-		s.announce(ctx, refs)
 		if len(refs) < s.cfg.Batch {
 			return false, nil
 		}

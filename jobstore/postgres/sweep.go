@@ -36,9 +36,8 @@ func (s *Store) Look(ctx context.Context) (jobstore.Look, error) {
 	return got[0], nil
 }
 
-// dueSQL reports members of serial groups only when nothing of their group stands before them:
-// the others are announced when they become the head. The numbers pass through an array: the
-// planner takes a LIMIT that it does not know for a tenth of the table, and would join the whole of it.
+// dueSQL passes the numbers through an array: the planner takes a LIMIT that it does not know for a
+// tenth of the table, and would join the whole of it.
 const dueSQL = `-- warren: due
 WITH due AS MATERIALIZED (
   SELECT id FROM @schema@.jobs_live
@@ -49,14 +48,37 @@ WITH due AS MATERIALIZED (
   UPDATE @schema@.jobs_live j SET state = 'READY' FROM unnest(ARRAY(SELECT id FROM due)) AS w(id) WHERE j.id = w.id
   RETURNING j.id, j.queue, j.priority, j.serial_group
 )
-SELECT id, queue, priority FROM ready j
-WHERE j.serial_group IS NULL OR NOT EXISTS (` + claimBefore + `) AND NOT EXISTS (
-  SELECT FROM @schema@.job_groups g WHERE g.serial_group = j.serial_group OFFSET 0)
-ORDER BY priority, id`
+SELECT id, queue, priority, serial_group FROM ready ORDER BY priority, id`
 
-// Due implements jobstore.Sweeper.
-func (s *Store) Due(ctx context.Context, limit int) ([]jobstore.Ref, error) {
-	return s.refs(ctx, "make due jobs ready", dueSQL, limit)
+// Due implements jobstore.Sweeper. Of serial groups it returns who comes first, read after the commit:
+// the statement's own snapshot may still show a member running whose outcome has been recorded
+// meanwhile, by somebody who did not see this one READY yet. Then nobody would announce it.
+func (s *Store) Due(ctx context.Context, limit int) (refs []jobstore.Ref, err error) {
+	var groups []string
+	err = s.do(ctx, dueSQL, []any{limit}, func() { refs, groups = nil, nil }, func(r pgx.Rows) error {
+		var ref jobstore.Ref
+		var group *string
+		if err := r.Scan(&ref.ID, &ref.Queue, &ref.Priority, &group); err != nil {
+			return err
+		}
+		if group != nil {
+			groups = append(groups, *group)
+		} else {
+			refs = append(refs, ref)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, wrap("make due jobs ready", err)
+	}
+	if len(groups) > 0 {
+		heads, err := s.headsOf(ctx, groups)
+		if err != nil {
+			return refs, wrap("find who comes first among due jobs", err)
+		}
+		refs = append(refs, heads...)
+	}
+	return refs, nil
 }
 
 const outboxSQL = `-- warren: outbox
