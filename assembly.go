@@ -90,8 +90,12 @@ func (c *Consumer) assemble() (*parts, error) {
 	})
 	p.keeper.OnBeat(p.sweeper.Heartbeat)
 	guards := guarding{store: cfg.Store, released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) }, log: cfg.Log}
+	open := 0
+	if cfg.Scale != nil {
+		open = cfg.Scale.Min
+	}
 	p.pool = worker.NewPool(worker.PoolConfig{
-		Slots: cfg.Concurrency, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(guards, cfg.Keys, c.client),
+		Slots: cfg.Concurrency, Open: open, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(guards, cfg.Keys, c.client),
 		Noter: cfg.Store, Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) }, Drain: cfg.DrainTimeout, Grace: cfg.Grace, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
 		Started: c.started, Ended: c.ended, Stuck: c.stuck, MaxStuck: cfg.MaxStuck, Log: cfg.Log,
 	})
@@ -120,6 +124,9 @@ func (p *parts) run(ctx context.Context, drain <-chan struct{}, stop func()) err
 	)
 	if p.polled != nil {
 		all = append(all, lifecycle.Part{Name: "wake-up", Run: p.listen})
+	}
+	if p.consumer.cfg.Scale != nil {
+		all = append(all, lifecycle.Part{Name: "scale", Run: p.scale})
 	}
 	all = append(all,
 		lifecycle.Part{Name: "limits", Run: p.limits},

@@ -30,6 +30,7 @@ type ConsumerStore interface {
 	jobstore.Sweeper
 	jobstore.Scheduler
 	jobstore.Guard
+	jobstore.Gauger
 	Configure(ctx context.Context, s jobstore.Settings) error
 	KindSettings(ctx context.Context, kinds []string) (jobstore.KindSettings, error)
 }
@@ -65,6 +66,8 @@ type ConsumerConfig struct {
 
 	// Concurrency is how many handlers run at a time. Default 10.
 	Concurrency int
+	// Scale has the consumer choose itself how many handlers run at a time; Concurrency is left out then.
+	Scale *Scale
 	// PollInterval is how often a consumer without a broker looks into the database when nobody tells it that
 	// there is something, 50 ms to 30 s; one that hears of other processes' jobs looks a fifth as often, at
 	// least every 30 s. Default 1 s.
@@ -141,6 +144,12 @@ func DefaultRetention() jobstore.Retention {
 }
 
 func (c ConsumerConfig) withDefaults() ConsumerConfig {
+	if c.Scale != nil {
+		c.Scale = new(c.Scale.withDefaults())
+		if c.Concurrency == 0 {
+			c.Concurrency = c.Scale.Max
+		}
+	}
 	if c.Concurrency == 0 {
 		c.Concurrency = 10
 	}
@@ -180,6 +189,12 @@ func (c *ConsumerConfig) validate(configured []int) error {
 	}
 	if c.PollInterval != 0 && (c.PollInterval < minPoll || c.PollInterval > maxPoll) {
 		errs = append(errs, fmt.Errorf("poll interval %s is not from %s to %s; leave it out for 1 s", c.PollInterval, minPoll, maxPoll))
+	}
+	if c.Scale != nil {
+		errs = append(errs, c.Scale.Validate())
+		if c.Concurrency != c.Scale.Max {
+			errs = append(errs, fmt.Errorf("concurrency %d and scale are both set; keep one", c.Concurrency))
+		}
 	}
 	if c.Concurrency < 0 {
 		errs = append(errs, fmt.Errorf("concurrency %d is negative", c.Concurrency))
@@ -280,6 +295,10 @@ func queuesOf(r *Registry, defaultQueue string) []string {
 // Client publishes over the same connections, for handlers and for the program around them. Its
 // Run is part of the consumer's.
 func (c *Consumer) Client() *Client { return c.client }
+
+func (c *Consumer) takes(band jobstore.Band) bool {
+	return slices.Contains(c.cfg.Queues, band.Queue) && slices.Contains(c.cfg.Take, band.Priority)
+}
 
 // Queues are the queues that this consumer takes.
 func (c *Consumer) Queues() []string { return slices.Clone(c.cfg.Queues) }

@@ -50,6 +50,8 @@ const (
 	ConsumerStarted EventKind = "consumer.started"
 	// ConsumerIdle: there was nothing to claim. A consumer that goes by rows tells it at each look.
 	ConsumerIdle EventKind = "consumer.idle"
+	// ConsumerScaled: it has opened or shut slots, and has Count of them open now.
+	ConsumerScaled EventKind = "consumer.scaled"
 	// ConsumerStopping: it takes nothing more, because of Reason. After a last job, or when nothing is
 	// left, it is told together with ConsumerStopped.
 	ConsumerStopping EventKind = "consumer.stopping"

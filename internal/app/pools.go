@@ -126,12 +126,16 @@ func (a *App) consumer(o ConsumerOptions, w *watch, b broker.Broker, p config.Po
 		return nil, err
 	}
 	name := strings.Trim(a.Config.Name+"/"+p.Name, "/")
+	concurrency := p.Concurrency
+	if p.Scale != nil {
+		concurrency = 0 // it says that itself
+	}
 	consumer, err := warren.NewConsumer(warren.ConsumerConfig{
 		Observer: w, Name: name,
 		Store: a.Store, Broker: b, Registry: registry, Queues: p.Queues, Take: p.Take,
 		Order: warren.Order(p.Order), Weights: p.Weights, PollInterval: p.PollInterval,
 		Priorities: a.Config.Priorities, DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs,
-		HintSize: a.Config.HintSize, Concurrency: p.Concurrency, MaxJobs: p.MaxJobs, UntilEmpty: o.UntilEmpty, EmptyFor: o.EmptyFor, Force: o.Force,
+		HintSize: a.Config.HintSize, Concurrency: concurrency, Scale: p.Scale, MaxJobs: p.MaxJobs, UntilEmpty: o.UntilEmpty, EmptyFor: o.EmptyFor, Force: o.Force,
 		MaxTime: least(o.MaxTime, p.MaxTime), MaxMemory: least(o.MaxMemory, p.MaxMemory), MaxStuck: least(o.MaxStuck, p.MaxStuck),
 		DrainTimeout: p.DrainTimeout, Schedules: a.Config.Schedules,
 		Keys: a.keys(), Retention: a.Config.Retention, Version: a.opts.Version, Log: a.Log,

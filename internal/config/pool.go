@@ -37,6 +37,8 @@ type Pool struct {
 	MaxStuck  int
 	// Paused pools are not run.
 	Paused bool
+	// Scale has the pool choose its slots itself; Concurrency is its Max then.
+	Scale *warren.Scale
 }
 
 // pools reads all pools, in the order of their names. When there are none it lists that.
@@ -80,17 +82,40 @@ func (l *loader) pool(name string, n *yaml.Node, o origin) Pool {
 			return err
 		}),
 		"max_stuck": text(func(s string) (err error) { p.MaxStuck, err = parseInt(s, 1, 10_000); return err }),
+		"scale":     func(n *yaml.Node) error { p.Scale = l.scale(path+".scale", n, o); return nil },
 		"paused":    text(func(s string) (err error) { p.Paused, err = parseBool(s); return err }),
 	})
+	if p.Scale != nil {
+		if p.Concurrency = p.Scale.Max; set["concurrency"] != nil {
+			l.complain("%s: %s has both concurrency and scale; keep one", o.at(set["concurrency"]), path)
+		}
+	}
 	for _, field := range slices.Sorted(maps.Keys(set)) {
 		if field != "weights" { // listed when it was read
 			l.list(path+"."+field, flat(set[field]), o.at(set[field]))
 		}
 	}
-	if set["concurrency"] == nil {
+	if set["concurrency"] == nil && p.Scale == nil {
 		l.list(path+".concurrency", strconv.Itoa(p.Concurrency), "default")
 	}
 	return p
+}
+
+// scale reads `{min: 1, max: 20, by: wait, wait: 2s}`.
+func (l *loader) scale(path string, n *yaml.Node, o origin) *warren.Scale {
+	s := &warren.Scale{Min: 1}
+	l.block(path, n, o, fields{
+		"min":      text(func(v string) (err error) { s.Min, err = parseInt(v, 1, 10_000); return err }),
+		"max":      text(func(v string) (err error) { s.Max, err = parseInt(v, 1, 10_000); return err }),
+		"by":       text(func(v string) error { v, err := oneOf(v, "wait", "size"); s.By = warren.ScaleBy(v); return err }),
+		"step":     text(func(v string) (err error) { s.Step, err = parseInt(v, 1, 10_000); return err }),
+		"cooldown": text(func(v string) (err error) { s.Cooldown, err = limit(v); return err }),
+		"wait":     text(func(v string) (err error) { s.Wait, err = limit(v); return err }),
+	})
+	if err := s.Validate(); err != nil {
+		l.complain("%s: %s: %w", o.at(n), path, err)
+	}
+	return s
 }
 
 // limit is a duration that is not zero.

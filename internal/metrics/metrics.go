@@ -193,7 +193,7 @@ func (m *Metrics) Observe(_ context.Context, e warren.Event) {
 		m.finished.WithLabelValues(other, other, "quarantined").Inc() // only its number is known here
 	case warren.ConsumerStopping:
 		m.stops.WithLabelValues(string(e.Reason)).Inc()
-	case warren.JobsClaimed, warren.JobDuplicate, warren.ConsumerStarted, warren.ConsumerIdle, warren.ConsumerStopped:
+	case warren.JobsClaimed, warren.JobDuplicate, warren.ConsumerStarted, warren.ConsumerIdle, warren.ConsumerScaled, warren.ConsumerStopped:
 		// What jobs come to tells more.
 	case warren.SweepEnded:
 		m.sweep.WithLabelValues(e.Part).Observe(e.Took.Seconds())

@@ -59,7 +59,9 @@ type Event struct {
 
 // PoolConfig is what a Pool needs.
 type PoolConfig struct {
-	Slots     int
+	Slots int
+	// Open is how many of them take work at first, in a pool that is resized; 0 = all, always.
+	Open      int
 	Feed      Feed
 	Completer Completer
 	Kinds     map[string]Kind
@@ -114,6 +116,7 @@ type Pool struct {
 	draining atomic.Bool
 
 	current []current // of each slot
+	gate    *gate     // nil when every slot is open, always
 
 	mu      sync.Mutex
 	term    *Term           // the latest
@@ -128,7 +131,11 @@ func NewPool(cfg PoolConfig) *Pool {
 	if cfg.Grace <= 0 {
 		cfg.Grace = 5 * time.Second
 	}
-	return &Pool{cfg: cfg, current: make([]current, cfg.Slots), back: NewReturns(cfg.Returner, cfg.Released, cfg.Log)}
+	p := &Pool{cfg: cfg, current: make([]current, cfg.Slots), back: NewReturns(cfg.Returner, cfg.Released, cfg.Log)}
+	if cfg.Open > 0 {
+		p.gate = newGate(cfg.Slots, cfg.Open)
+	}
+	return p
 }
 
 // Draining reports whether the pool takes no more work, whoever asked it to stop.
@@ -161,7 +168,7 @@ func (p *Pool) Run(ctx context.Context) error {
 	}()
 	var slots sync.WaitGroup
 	for i := range p.current {
-		slots.Go(func() { p.slot(&p.current[i]) }) //nolint:contextcheck // what a slot runs hangs from its term
+		slots.Go(func() { p.slot(i) }) //nolint:contextcheck // what a slot runs hangs from its term
 	}
 	gone := make(chan struct{})
 	go func() { slots.Wait(); close(gone) }()
@@ -199,12 +206,19 @@ func (p *Pool) drain(gone <-chan struct{}, endHard context.CancelCauseFunc) {
 	}
 }
 
-func (p *Pool) slot(now *current) {
-	r := runner{now: now}
+func (p *Pool) slot(i int) {
+	r := runner{now: &p.current[i]}
 	defer r.leave()
 	for p.taking.Err() == nil {
-		w, err := p.cfg.Feed.Next(p.taking)
+		taking := p.taking
+		if p.gate != nil {
+			taking = p.gate.pass(taking, i)
+		}
+		w, err := p.cfg.Feed.Next(taking)
 		if err != nil {
+			if taking.Err() != nil && p.taking.Err() == nil {
+				continue // it was shut while it waited
+			}
 			if errors.Is(err, ErrDone) {
 				p.stop()
 			} else if p.taking.Err() == nil {
@@ -219,8 +233,11 @@ func (p *Pool) slot(now *current) {
 
 // attempt runs one leased job to its outcome.
 func (p *Pool) attempt(w Work, r *runner) {
-	p.busy.Add(1)
+	busy := p.busy.Add(1)
 	defer p.busy.Add(-1)
+	if p.gate != nil {
+		p.gate.began(int(busy))
+	}
 	kind := p.cfg.Kinds[w.Lease.Job.Kind]
 	if p.cfg.Started != nil {
 		p.cfg.Started(&w.Lease.Job)
