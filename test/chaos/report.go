@@ -76,16 +76,17 @@ func runsTable(b *strings.Builder, results []*result) {
 		}
 	}
 	fmt.Fprintf(b, "## Runs\n\n%s. Every line is repeated by the command beside it, in `test/chaos`; a seed repeats the faults and their moments, not the machine's timing.\n\n", versions)
-	b.WriteString("| stage | came to | jobs | unknown commits (there) | rolled back | executions | took | to drain | longest pause | commit | command |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| stage | came to | jobs | unknown commits (there) | rolled back | executions | took | to drain | longest pause | throughput dip | commit | command |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range byStage(results) {
 		came := "ok"
 		if len(r.Failures) > 0 {
 			came = fmt.Sprintf("**%d failures**", len(r.Failures))
 		}
 		c := r.Counts
-		fmt.Fprintf(b, "| %s: %s | %s | %d | %d (%d) | %d | %d | %.0f s | %s | %s | %s | `%s` |\n", r.Stage, r.Title, came, c.Jobs, c.Maybe, c.MaybeThere,
-			c.RolledBack, c.Runs, r.Seconds, seconds(r.Drain), seconds(r.LongestPause), r.Commit, r.Command)
+		fmt.Fprintf(b, "| %s: %s | %s | %d | %d (%d) | %d | %d | %.0f s | %s | %s | %s | %s | `%s` |\n", r.Stage, r.Title, came, c.Jobs, c.Maybe, c.MaybeThere,
+			c.RolledBack, c.Runs, r.Seconds, seconds(r.Drain), seconds(r.LongestPause), r.Throughput, r.Commit, r.Command)
 	}
+	fmt.Fprintf(b, "\nThe longest pause is for how long no execution ended anywhere. The throughput dip is how far the worst %.0f s while jobs were published\nlie below the median of all such windows.\n", dipWindow.Seconds())
 	for _, r := range byStage(results) {
 		for i, f := range r.Failures {
 			if i < 3 {
@@ -139,15 +140,25 @@ func promises(b *strings.Builder, results []*result) {
 
 func faultsTable(b *strings.Builder, results []*result) {
 	faults, all := map[string]int{}, 0
+	after := map[string]timings{}
 	for _, r := range results {
 		for name, n := range r.Faults {
 			faults[name] += n
 			all += n
 		}
+		if r.Throughput != nil {
+			for name, shares := range r.Throughput.After {
+				after[name] = append(after[name], shares...)
+			}
+		}
 	}
-	fmt.Fprintf(b, "\n## Faults at random moments\n\n%d in all, one every 0.75 s in the mean where its target was free (stages E, I and J; the commands are above).\n\n| fault | times |\n|---|---|\n", all)
+	fmt.Fprintf(b, "\n## Faults at random moments\n\n%d in all, one every 0.75 s in the mean where its target was free (stages E, I and J; the commands are above). The last column is\nthe median throughput in the %.0f s that begin with one, as a part of the usual; other faults go on meanwhile.\n\n| fault | times | throughput then |\n|---|---|---|\n", all, dipWindow.Seconds())
 	for _, name := range slices.Sorted(maps.Keys(faults)) {
-		fmt.Fprintf(b, "| %s | %d |\n", name, faults[name])
+		then := "–"
+		if len(after[name]) > 0 {
+			then = fmt.Sprintf("%.0f %%", 100*after[name].median())
+		}
+		fmt.Fprintf(b, "| %s | %d | %s |\n", name, faults[name], then)
 	}
 }
 
@@ -173,14 +184,14 @@ func recoveryTable(b *strings.Builder, results []*result) {
 		if g := goals()[what]; g > 0 && slices.Max(t) > g {
 			goal += " (**missed** by the worst)"
 		}
-		fmt.Fprintf(b, "| %s | %d | %.2f s | %.2f s | %s | `go run . %s` |\n", what, len(t), t.quantile(0.5), slices.Max(t), goal, commands[what])
+		fmt.Fprintf(b, "| %s | %d | %.2f s | %.2f s | %s | `go run . %s` |\n", what, len(t), t.median(), slices.Max(t), goal, commands[what])
 	}
 }
 
-// quantile is the value that a part q of all does not exceed.
-func (t timings) quantile(q float64) float64 {
+// median is the value that half of all do not exceed.
+func (t timings) median() float64 {
 	sorted := slices.Sorted(slices.Values(t))
-	return sorted[min(int(q*float64(len(sorted))), len(sorted)-1)]
+	return sorted[len(sorted)/2]
 }
 
 // lists are the mutants, the points, and what processes do while a server is away: of the latest run of each.

@@ -23,8 +23,8 @@ type saboteur struct {
 
 	mu       sync.Mutex
 	busy     map[string]bool
-	counts   map[string]int
-	injected int // messages that are no hints
+	began    map[string][]time.Time // when faults of each kind did
+	injected int                    // messages that are no hints
 	failed   error
 	lasting  sync.WaitGroup
 }
@@ -49,7 +49,7 @@ type strike struct {
 
 func newSaboteur(w *world, seed uint64) *saboteur {
 	return &saboteur{
-		w: w, rnd: rand.New(rand.NewPCG(seed, 2)), ttl: shortTTL, busy: map[string]bool{}, counts: map[string]int{},
+		w: w, rnd: rand.New(rand.NewPCG(seed, 2)), ttl: shortTTL, busy: map[string]bool{}, began: map[string][]time.Time{},
 	}
 }
 
@@ -110,7 +110,7 @@ func (s *saboteur) take(targets []string, name string) bool {
 	for _, t := range targets {
 		s.busy[t] = true
 	}
-	s.counts[name]++
+	s.began[name] = append(s.began[name], time.Now())
 	return true
 }
 

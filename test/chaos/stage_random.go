@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -76,7 +75,8 @@ func randomChaos(ctx context.Context, run *run, r *result, w *world, faults []fa
 	}
 	h.Stubborn, h.QueueDepth, h.Poison, h.Injected = stubborn(jobs), depth, poison, sab.injected
 	h.MinPause, h.Slack = shortTTL/8, stalls()
-	r.Faults = maps.Clone(sab.counts)
+	r.Faults = sab.counts()
+	r.Throughput = measureThroughput(h, sab.began)
 	w.fromLogs(r)
 	recoveries(r, h)
 	r.LongestPause = longestPause(h).Seconds()
@@ -117,10 +117,19 @@ func longestPause(h *check.History) (longest time.Duration) {
 	return longest
 }
 
-func (s *saboteur) total() (n int) {
+// counts is how many faults of each kind there were.
+func (s *saboteur) counts() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, c := range s.counts {
+	counts := map[string]int{}
+	for name, times := range s.began {
+		counts[name] = len(times)
+	}
+	return counts
+}
+
+func (s *saboteur) total() (n int) {
+	for _, c := range s.counts() {
 		n += c
 	}
 	return n

@@ -55,8 +55,8 @@ func stageRecovery(ctx context.Context, run *run, r *result) error {
 	}
 	// The median, because other work may hold this machine up for seconds; the report shows the worst.
 	for kind, goal := range goals() {
-		if t := r.Recovery[kind]; len(t) > 0 && t.quantile(0.5) > goal {
-			r.fail("%s %.1f s later in the median of %d; the goal is %.0f s", kind, t.quantile(0.5), len(t), goal)
+		if t := r.Recovery[kind]; len(t) > 0 && t.median() > goal {
+			r.fail("%s %.1f s later in the median of %d; the goal is %.0f s", kind, t.median(), len(t), goal)
 		}
 	}
 	return nil
