@@ -12,6 +12,7 @@ import (
 	"github.com/warrenq/warren/broker"
 	"github.com/warrenq/warren/internal/completer"
 	"github.com/warrenq/warren/internal/dispatch"
+	"github.com/warrenq/warren/internal/journal"
 	"github.com/warrenq/warren/internal/lifecycle"
 	"github.com/warrenq/warren/internal/sweeper"
 	"github.com/warrenq/warren/internal/worker"
@@ -29,6 +30,7 @@ type feed interface {
 type parts struct {
 	consumer  *Consumer
 	keeper    *worker.Keeper
+	journal   *journal.Journal
 	completer *completer.Completer
 	sweeper   *sweeper.Sweeper
 	feed      feed
@@ -53,6 +55,7 @@ func (c *Consumer) assemble() (*parts, error) {
 	}, cfg.Heartbeat, c.restart, cfg.Log)
 	p.keeper.OnCancel(func(attempts map[jobstore.ID]int64) { p.pool.Cancel(attempts) })
 	p.keeper.OnEdition(c.settings.see)
+	p.journal = journal.New(journal.Config{Store: cfg.Store, MaxLog: max(cfg.MaxJobLog, 0), Log: cfg.Log})
 	p.completer = completer.New(completer.Config{
 		Store: cfg.Store, Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) },
 		Fenced: func(n int) { c.observe(Event{Kind: OutcomeFenced, Count: n}) }, Log: cfg.Log,
@@ -96,7 +99,7 @@ func (c *Consumer) assemble() (*parts, error) {
 	}
 	p.pool = worker.NewPool(worker.PoolConfig{
 		Slots: cfg.Concurrency, Open: open, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(guards, cfg.Keys, c.client),
-		Noter: cfg.Store, Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) }, Drain: cfg.DrainTimeout, Grace: cfg.Grace, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
+		Noter: cfg.Store, Journal: p.journal, Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) }, Drain: cfg.DrainTimeout, Grace: cfg.Grace, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
 		Started: c.started, Ended: c.ended, Stuck: c.stuck, MaxStuck: cfg.MaxStuck, Log: cfg.Log,
 	})
 	return p, nil
@@ -118,6 +121,7 @@ func (p *parts) run(ctx context.Context, drain <-chan struct{}, stop func()) err
 	all := p.consumer.client.parts()
 	all = append(all,
 		lifecycle.Part{Name: "heartbeat", Run: p.keeper.Run},
+		lifecycle.Part{Name: "journal", Run: p.journal.Run},
 		lifecycle.Part{Name: "completer", Run: p.completer.Run},
 		lifecycle.Part{Name: "sweep", Run: p.sweep},
 		lifecycle.Part{Name: "feed", Run: p.feedAfterSweep},

@@ -25,6 +25,7 @@ type ConsumerStore interface {
 	jobstore.Claimer
 	jobstore.Recorder
 	jobstore.Noter
+	jobstore.Teller
 	jobstore.Registrar
 	jobstore.Elector
 	jobstore.Sweeper
@@ -102,6 +103,9 @@ type ConsumerConfig struct {
 	// Retention says how long each final state is kept. Default: FINISHED, REDUNDANT and
 	// CANCELLED 14 days, PERMANENTLY_FAILED and QUARANTINED 90 days.
 	Retention jobstore.Retention
+	// MaxJobLog is how many bytes of lines the log of a job keeps, over all of its attempts; what is more is dropped
+	// and counted. Default 1 MiB; negative = jobs have no logs of their own. See Logger.
+	MaxJobLog int64
 	// NoMemory leaves out the record of the heap before and after each attempt, which costs a few
 	// microseconds.
 	NoMemory bool
@@ -155,6 +159,9 @@ func (c ConsumerConfig) withDefaults() ConsumerConfig {
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 25 * time.Second
+	}
+	if c.MaxJobLog == 0 {
+		c.MaxJobLog = 1 << 20
 	}
 	if c.Retention == nil {
 		c.Retention = DefaultRetention()

@@ -97,7 +97,9 @@ func SetMetadata(ctx context.Context, v any) error {
 const maxOutput = 256 << 10
 
 // Logger returns a logger that names the job that ctx belongs to, or one that drops everything
-// outside of a job.
+// outside of a job. What is said at info or above is also kept in the job's own log, for warren jobs logs: it is there
+// within a second, up to ConsumerConfig.MaxJobLog, and goes with the job. Logging waits for nothing: lines that
+// come faster than the database takes them are dropped and counted.
 func Logger(ctx context.Context) *zap.Logger {
 	if s := worker.ScopeOf(ctx); s != nil {
 		return s.Logger()

@@ -267,7 +267,7 @@ func (r *Registry) opts(kind string) KindOpts {
 func (r *Registry) workers(g guarding, keys *KeyRing, client *Client) map[string]worker.Kind {
 	kinds := make(map[string]worker.Kind, len(r.kinds))
 	for name, k := range r.kinds {
-		h := k.handle
+		h := finished(k.handle)
 		for _, m := range slices.Backward(k.opts.Middleware) {
 			h = m(h)
 		}
@@ -278,8 +278,8 @@ func (r *Registry) workers(g guarding, keys *KeyRing, client *Client) map[string
 		if g.store != nil { // an Inline has no database, and so no guards
 			h = g.wrap(r.guards.and(k.opts.Guards), h)
 		}
-		h = k.settings.around(inTime(h))
-		h = keys.opened(k.opts, h) // outermost: guards may go by args, too
+		h = k.settings.around(inTime(finished(h))) // middleware may say Done, too
+		h = keys.opened(k.opts, h)                 // outermost: guards may go by args, too
 		h = client.inFlow(h)
 		backoff := k.opts.Backoff
 		if backoff == nil {
@@ -290,6 +290,11 @@ func (r *Registry) workers(g guarding, keys *KeyRing, client *Client) map[string
 		}}
 	}
 	return kinds
+}
+
+// finished lets a handler say Done, which is a success to everybody around it.
+func finished(h RawHandler) RawHandler {
+	return func(ctx context.Context, job *jobstore.Job) error { return done(ctx, h(ctx, job)) }
 }
 
 // decode reads args strictly in type, leniently in fields: a newer producer may send more than an

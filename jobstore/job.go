@@ -149,6 +149,8 @@ type Job struct {
 	Host        string          `json:"host,omitempty"`
 	Memory      json.RawMessage `json:"memory,omitempty"`
 	Step        StepID          `json:"step,omitempty"` // of the flow that it is part of; 0 = none
+	// Progress is how far it has come, for jobs that say so.
+	Progress *Progress `json:"progress,omitempty"`
 }
 
 // MarshalJSON writes the row, with durations as people write them.

@@ -280,6 +280,8 @@ type Store interface {
 	Claimer
 	Recorder
 	Noter
+	Teller
+	LogKeeper
 	Registrar
 	Elector
 	Sweeper

@@ -26,6 +26,10 @@ type Attempt struct {
 	Delay time.Duration
 	// Output is what the handler gave to warren.SetOutput, as JSON.
 	Output []byte
+	// Progress is what the handler gave to warren.Progress last; nil = it said nothing.
+	Progress *jobstore.Progress
+	// Log is what the handler wrote to warren.Logger at info and above.
+	Log []jobstore.Line
 }
 
 // String says what happened, for messages of tests.
@@ -114,6 +118,12 @@ func (e *Env) attempt(ctx context.Context, ended *warren.Event) (*Attempt, error
 		return nil, err
 	}
 	a := &Attempt{Job: job, Number: ended.Job.Attempts, State: ended.Outcome.State, Err: ended.Err, Output: ended.Outcome.Output}
+	if p := job.Progress; p != nil && p.LeaseNo == ended.Job.LeaseNo {
+		a.Progress = p
+	}
+	if a.Log, err = e.store.Lines(ctx, jobstore.LineFilter{Job: job.ID, After: jobstore.LineMark{LeaseNo: ended.Job.LeaseNo}}); err != nil {
+		return nil, err
+	}
 	if !a.State.Final() {
 		a.Delay = max(job.AvailableAt.Sub(e.Now()), 0)
 	}

@@ -36,8 +36,13 @@ type stream struct {
 
 func (r *rig) open(id jobstore.ID, headers ...string) *stream {
 	r.Helper()
+	return r.openAt(job(id, "/events"), headers...)
+}
+
+func (r *rig) openAt(path string, headers ...string) *stream {
+	r.Helper()
 	ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+job(id, "/events"), http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.url+path, http.NoBody)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -194,4 +199,64 @@ func TestEventsOutliveDeadlines(t *testing.T) {
 	if e, err := s.next(); err != nil || e.data.State != jobstore.Cancelled {
 		t.Errorf("after the deadlines: %+v, %v", e, err)
 	}
+}
+
+// A stream tells how far a job is, and its log to those who want it, up to the last line; a client that comes back goes on where it was.
+func TestEventsOfALog(t *testing.T) {
+	t.Parallel()
+	r := serve(t)
+	id := r.publish(`{"kind":"probe","delay":"1h","args":{"steps":3,"sleep":"900ms","message":"counting"}}`)[0]
+	s := r.openAt(job(id, "/events?logs=1"))
+	if first, err := s.next(); err != nil || first.name != "state" {
+		t.Fatalf("the first event: %+v, %v", first, err)
+	}
+	r.want(200, "PATCH", job(id), `{"delay":0}`)
+	r.work()
+	seen := map[string]int{}
+	doc := description(t)
+	var last, line event
+	for {
+		e, err := s.next()
+		if err == io.EOF { //nolint:errorlint // as next returns it
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen[e.name]++
+		var data any
+		if err := json.Unmarshal([]byte(e.text), &data); err != nil {
+			t.Fatal(err)
+		}
+		schema := map[string]string{"state": "Change", "progress": "Progress", "log": "Line"}[e.name]
+		for _, complaint := range doc.check(schema, doc.schema(schema), data, false) {
+			t.Error(complaint)
+		}
+		if e.name == "log" && seen["log"] == 2 {
+			line = e
+		}
+		if e.id != "" {
+			last = e
+		}
+	}
+	if seen["log"] != 3 || seen["progress"] == 0 || seen["state"] == 0 {
+		t.Errorf("seen: %v", seen)
+	}
+	if again := r.openAt(job(id, "/events?logs=1"), "Last-Event-ID: "+last.id); again.status != http.StatusNoContent {
+		t.Errorf("whoever has seen everything gets %d", again.status)
+	}
+	again := r.openAt(job(id, "/events?logs=1"), "Last-Event-ID: "+line.id)
+	for {
+		e, err := again.next()
+		if err != nil {
+			t.Fatalf("whoever has seen two lines: %v", err)
+		}
+		if e.name == "log" {
+			if !strings.Contains(e.text, `"no":3,`) {
+				t.Errorf("whoever has seen two lines is told %s", e.text)
+			}
+			break
+		}
+	}
+	r.want(422, "GET", job(id, "/events?logs=perhaps"), "")
 }

@@ -4,15 +4,15 @@ import "github.com/warrenq/warren/jobstore"
 
 // Route is one of the routes, for tests.
 type Route struct {
-	Method, Path, Produces string
-	Takes                  bool
-	Params                 []string
+	Method, Path, Produces, Also string
+	Takes                        bool
+	Params                       []string
 }
 
 // Routes lists the routes.
 func Routes() (list []Route) {
 	for _, one := range routes() {
-		list = append(list, Route{one.method, one.path, one.produces, one.takes, one.params})
+		list = append(list, Route{one.method, one.path, one.produces, one.also, one.takes, one.params})
 	}
 	return list
 }

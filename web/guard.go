@@ -20,6 +20,7 @@ const (
 	mediaJSON    = "application/json"
 	mediaProblem = "application/problem+json"
 	mediaEvents  = "text/event-stream"
+	mediaText    = "text/plain"
 )
 
 // guarded comes before everything else: the headers of every answer, the names this server goes
@@ -109,7 +110,7 @@ func (h *handler) methods(r *http.Request) []string {
 
 // negotiate refuses bodies that the route does not take and clients that do not take its answer.
 func negotiate(r *http.Request, one route) error {
-	if accept := strings.Join(r.Header.Values("Accept"), ","); !accepts(accept, one.produces) {
+	if accept := strings.Join(r.Header.Values("Accept"), ","); !accepts(accept, one.produces) && (one.also == "" || !accepts(accept, one.also)) {
 		return problem(http.StatusNotAcceptable, "not-acceptable", "the answer is "+one.produces+", which the Accept header excludes")
 	}
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {

@@ -3,7 +3,6 @@ package web
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"net/http"
 
 	"github.com/warrenq/warren"
@@ -70,22 +69,6 @@ func (h *handler) why(w http.ResponseWriter, r *http.Request) error {
 		e, err := h.Backend.Why(ctx, id)
 		e.Gates = filled(e.Gates)
 		return e, err
-	})
-}
-
-// jobLogs is what a row keeps of what its handler said.
-type jobLogs struct {
-	ID     jobstore.ID             `json:"id"`
-	State  jobstore.State          `json:"state"`
-	Error  string                  `json:"error,omitempty"`
-	Errors []jobstore.AttemptError `json:"errors"`
-	Output json.RawMessage         `json:"output,omitempty"`
-}
-
-func (h *handler) logs(w http.ResponseWriter, r *http.Request) error {
-	return about(w, r, func(ctx context.Context, id jobstore.ID) (any, error) {
-		j, err := h.Backend.Get(ctx, id)
-		return jobLogs{ID: j.ID, State: j.State, Error: j.Error, Errors: filled(j.Errors), Output: j.Output}, err
 	})
 }
 

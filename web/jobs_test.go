@@ -256,3 +256,49 @@ func TestOverview(t *testing.T) {
 		t.Errorf("description: %.200s", got.body)
 	}
 }
+
+// The log of a job is read in pages, by level and attempt, and as a file.
+func TestLogLines(t *testing.T) {
+	t.Parallel()
+	r := serve(t)
+	id := r.publish(`{"kind":"probe","args":{"steps":5,"message":"<b>"}}`)[0]
+	r.work()
+	type logs struct {
+		Lines []jobstore.Line
+		Next  string
+	}
+	got := r.want(200, "GET", job(id, "/logs"), "")
+	r.conforms("Logs", got)
+	if all := read[logs](r, got); len(all.Lines) != 5 || all.Next != "" || all.Lines[4].Text != "step" || all.Lines[4].Attempt != 1 {
+		t.Errorf("all: %s", got.body)
+	}
+	r.conforms("Job", r.want(200, "GET", job(id), ""))
+	if j := read[jobstore.Job](r, r.want(200, "GET", job(id), "")); j.Progress == nil || j.Progress.Done != 5 || *j.Progress.Percent != 100 {
+		t.Errorf("the job: %+v", j.Progress)
+	}
+	first := read[logs](r, r.want(200, "GET", job(id, "/logs?limit=3"), ""))
+	rest := read[logs](r, r.want(200, "GET", job(id, "/logs?limit=3&after=", first.Next), ""))
+	if len(first.Lines) != 3 || len(rest.Lines) != 2 || rest.Next != "" || rest.Lines[0].No != 4 {
+		t.Errorf("in pages: %+v, %+v", first, rest)
+	}
+	for query, want := range map[string]int{"?tail=2": 2, "?level=WARN": 0, "?level=info": 5, "?attempt=2": 0, "?download=0": 5} {
+		if got := read[logs](r, r.want(200, "GET", job(id, "/logs"+query), "")); len(got.Lines) != want {
+			t.Errorf("%s: %+v", query, got)
+		}
+	}
+	file := r.want(200, "GET", job(id, "/logs?download=1"), "")
+	if h := file.Header; strings.Count(string(file.body), "\n") != 5 || h.Get("Content-Type") != "text/plain; charset=utf-8" ||
+		h.Get("Content-Disposition") != fmt.Sprintf(`attachment; filename="job-%d.log"`, id) || h.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("as a file: %v %s", h, file.body)
+	}
+	for query, field := range map[string]string{
+		"?tail=0": "tail", "?limit=10001": "limit", "?level=loud": "level", "?attempt=x": "attempt", "?after=1": "after", "?after=1--2": "after",
+		"?after=1-99999999999": "after", "?download=maybe": "download", "?tail=1&tail=2": "tail", "?nonsense=1": "nonsense",
+	} {
+		if p := read[web.Problem](r, r.want(422, "GET", job(id, "/logs"+query), "")); p.Field != field {
+			t.Errorf("%s: %+v", query, p)
+		}
+	}
+	r.want(404, "GET", job(1<<40, "/logs"), "")
+	r.want(404, "GET", job(1<<40, "/logs?download=1"), "")
+}

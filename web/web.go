@@ -29,6 +29,7 @@ type Publisher interface {
 // Reader looks at jobs and at who runs them: a store has all but Why and ParsePriorities.
 type Reader interface {
 	Get(ctx context.Context, id jobstore.ID) (jobstore.Job, error)
+	Lines(ctx context.Context, f jobstore.LineFilter) ([]jobstore.Line, error)
 	List(ctx context.Context, f jobstore.Filter) ([]jobstore.Job, error)
 	Stats(ctx context.Context) (jobstore.Stats, error)
 	Queues(ctx context.Context) ([]jobstore.QueueInfo, error)
@@ -109,6 +110,7 @@ type handler struct {
 type route struct {
 	method, path string
 	produces     string   // the media type of its answer
+	also         string   // another that it gives when asked to
 	takes        bool     // a JSON body
 	params       []string // of its query
 	serve        func(h *handler, w http.ResponseWriter, r *http.Request) error
@@ -126,8 +128,8 @@ func routes() []route {
 		{method: post, path: one + "/retry", produces: mediaJSON, serve: (*handler).retry},
 		{method: post, path: one + "/cancel", produces: mediaJSON, serve: (*handler).cancel},
 		{method: get, path: one + "/why", produces: mediaJSON, serve: (*handler).why},
-		{method: get, path: one + "/logs", produces: mediaJSON, serve: (*handler).logs},
-		{method: get, path: one + "/events", produces: mediaEvents, serve: (*handler).events},
+		{method: get, path: one + "/logs", produces: mediaJSON, also: mediaText, params: logParams(), serve: (*handler).logs},
+		{method: get, path: one + "/events", produces: mediaEvents, params: []string{"logs"}, serve: (*handler).events},
 		{method: get, path: base + "/stats", produces: mediaJSON, serve: (*handler).stats},
 		{method: get, path: base + "/queues", produces: mediaJSON, serve: (*handler).queues},
 		{method: get, path: base + "/consumers", produces: mediaJSON, serve: (*handler).consumers},

@@ -22,6 +22,7 @@ type args struct {
 	message   string
 	append    string
 	wait      time.Duration
+	steps     int
 }
 
 // setters decode one field each; the names are the ones that args may use.
@@ -30,6 +31,7 @@ func setters(a *args) map[string]func(json.RawMessage) error {
 		"sleep":      func(v json.RawMessage) error { return setDuration(&a.sleep, v) },
 		"wait":       func(v json.RawMessage) error { return setDuration(&a.wait, v) },
 		"outcome":    func(v json.RawMessage) error { return setOutcome(&a.outcome, v) },
+		"steps":      func(v json.RawMessage) error { return setSteps(&a.steps, v) },
 		"fail_times": func(v json.RawMessage) error { return setCount(&a.failTimes, v) },
 		"message":    func(v json.RawMessage) error { return setText(&a.message, v) },
 		"append":     func(v json.RawMessage) error { return setText(&a.append, v) },
@@ -78,6 +80,16 @@ func setCount(to *int, v json.RawMessage) error {
 		return fmt.Errorf("%s is not a whole number from 0 up", v)
 	}
 	*to = n
+	return nil
+}
+
+// maxSteps keeps the parts of a nap longer than their overhead.
+const maxSteps = 1000
+
+func setSteps(to *int, v json.RawMessage) error {
+	if err := setCount(to, v); err != nil || *to > maxSteps {
+		return fmt.Errorf("%s is not a whole number from 0 to %d", v, maxSteps)
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@
 //
 //	{
 //	  "sleep":      "10ms",   how long to work, a Go duration
+//	  "steps":      20,       sleep in so many parts, and tell the progress and a line of the log after each
 //	  "outcome":    "ok",     ok, temporary, permanent, wait, skip, stop, panic or hang
 //	  "fail_times": 2,        with outcome ok: the first two attempts fail
 //	  "message":    "…",      the text of the error, of the panic, or the reason of a skip

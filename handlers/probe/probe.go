@@ -10,6 +10,8 @@ import (
 	"time"
 	"unicode"
 
+	"go.uber.org/zap"
+
 	"github.com/warrenq/warren"
 	"github.com/warrenq/warren/jobstore"
 )
@@ -32,7 +34,7 @@ func run(ctx context.Context, job *jobstore.Job) error {
 	if a.outcome == "hang" {
 		a.hang()
 	}
-	err = a.nap(ctx)
+	err = a.naps(ctx)
 	// Before the outcome, because a panic is one.
 	if lerr := a.record(job, "end"); lerr != nil && err == nil {
 		// The job did its work, but nobody can see that it did: that is not "ok".
@@ -44,10 +46,25 @@ func run(ctx context.Context, job *jobstore.Job) error {
 	return a.end(job.Attempts)
 }
 
+// naps sleeps in the steps that were asked for, and tells how far it is.
+func (a *args) naps(ctx context.Context) error {
+	for n := range a.steps {
+		if err := nap(ctx, a.sleep/time.Duration(a.steps)); err != nil {
+			return err
+		}
+		warren.Progress(ctx, int64(n+1), int64(a.steps), a.message)
+		warren.Logger(ctx).Info("step", zap.Int("step", n+1), zap.Int("of", a.steps))
+	}
+	if a.steps > 0 {
+		return nil
+	}
+	return nap(ctx, a.sleep)
+}
+
 // nap sleeps, unless the attempt is called off.
-func (a *args) nap(ctx context.Context) error {
-	if a.sleep > 0 {
-		t := time.NewTimer(a.sleep)
+func nap(ctx context.Context, d time.Duration) error {
+	if d > 0 {
+		t := time.NewTimer(d)
 		defer t.Stop()
 		select {
 		case <-t.C:

@@ -88,7 +88,8 @@ func TestBadArgsFailForGoodAndNameTheField(t *testing.T) {
 	for args, want := range map[string]string{
 		`[]`:                      `must be a JSON object`,
 		`{"sleep":`:               `must be a JSON object`,
-		`{"slep":"1s"}`:           `unknown field "slep"; it knows append, fail_times, message, outcome, sleep, wait`,
+		`{"steps":1001}`:          `field "steps": 1001 is not a whole number from 0 to 1000`,
+		`{"slep":"1s"}`:           `unknown field "slep"; it knows append, fail_times, message, outcome, sleep, steps, wait`,
 		`{"Sleep":"1s"}`:          `unknown field "Sleep"`,
 		`{"sleep":"soon"}`:        `field "sleep": "soon" is not a duration such as "10ms"`,
 		`{"sleep":10}`:            `field "sleep": 10 is not a duration`,

@@ -157,3 +157,11 @@ func (a *App) renew(ctx context.Context, cancel context.CancelFunc, name, self s
 		}
 	}
 }
+
+// jobLog is Config.MaxJobLog as a consumer takes it.
+func (a *App) jobLog() int64 {
+	if a.Config.MaxJobLog == 0 {
+		return -1 // where 0 is the default
+	}
+	return a.Config.MaxJobLog
+}

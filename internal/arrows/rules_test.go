@@ -78,7 +78,7 @@ func driverRules() []rule {
 func layerRules() []rule {
 	engine := []string{
 		"./internal/dispatch/...", "./internal/relay/...", "./internal/worker/...",
-		"./internal/completer/...", "./internal/sweeper/...", "./internal/lifecycle/...",
+		"./internal/completer/...", "./internal/sweeper/...", "./internal/lifecycle/...", "./internal/journal/...",
 	}
 	above := []string{
 		"./internal/app/...", "./internal/cli/...", "./internal/config/...", "./internal/metrics/...",

@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"encoding/json"
+	"context"
 	"fmt"
 	"io"
 	"strconv"
@@ -9,7 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/warrenq/warren/internal/terminal"
+	"github.com/warrenq/warren/internal/app"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -71,81 +71,13 @@ failed attempts, its last start, its end, or when it is due next.`,
 	})
 }
 
-// jobLogs is what a row keeps of what its handler said.
-type jobLogs struct {
-	ID     jobstore.ID             `json:"id"`
-	Error  string                  `json:"error,omitempty"`
-	Errors []jobstore.AttemptError `json:"errors"`
-	Output json.RawMessage         `json:"output,omitempty"`
-}
-
-func jobsLogsCmd(env *Env) *cobra.Command {
-	return oneJobCmd(env, &cobra.Command{
-		Use:   "logs ID",
-		Short: "What a job said: its errors in full, and its output",
-		Long: `What a job said, as far as its row keeps it: the errors of its last 20 failed attempts in full, and
-its output. Whatever else a handler writes, a command's stderr included, goes to the log of the
-consumer that ran it, with the job's number.`,
-	}, func(w io.Writer, f format, j *jobstore.Job) error {
-		logs := jobLogs{ID: j.ID, Error: j.Error, Errors: j.Errors, Output: j.Output}
-		if logs.Errors == nil {
-			logs.Errors = []jobstore.AttemptError{}
-		}
-		switch f {
-		case formatJSON:
-			return printJSON(w, logs)
-		case formatLines:
-			return json.NewEncoder(w).Encode(logs)
-		case formatTable:
-		}
-		return showLogs(w, j)
-	})
-}
-
-func showLogs(w io.Writer, j *jobstore.Job) error {
-	for _, e := range j.Errors {
-		fmt.Fprintf(w, "attempt %d, %s, %s:\n%s\n", e.Attempt, e.At.Local().Format(time.RFC3339), e.State, terminal.Printable(e.Error))
-	}
-	last := len(j.Errors) - 1
-	if j.Error != "" && (last < 0 || j.Errors[last].Error != j.Error) {
-		fmt.Fprintf(w, "%s: %s\n", j.State, terminal.Printable(j.Error))
-	}
-	if len(j.Output) > 0 {
-		fmt.Fprintf(w, "output:\n%s\n", terminal.Printable(string(j.Output)))
-	}
-	if last >= 0 || j.Error != "" || len(j.Output) > 0 {
-		return nil
-	}
-	fmt.Fprintf(w, "job %d is %s and has left neither an error nor an output", j.ID, j.State)
-	if j.Host != "" {
-		fmt.Fprintf(w, "; its last attempt ran on %s, pid %d: see the log of that consumer", j.Host, j.PID)
-	}
-	fmt.Fprintln(w)
-	return nil
-}
-
 // oneJobCmd makes a command that prints something about the job it is given.
 func oneJobCmd(env *Env, cmd *cobra.Command, show func(w io.Writer, f format, j *jobstore.Job) error) *cobra.Command {
 	cmd.Args = cobra.ExactArgs(1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		f, err := outputFormat(cmd)
-		if err != nil {
-			return err
-		}
-		id, err := parseID(args[0])
-		if err != nil {
-			return err
-		}
-		a, err := env.open(cmd, "warren")
-		if err != nil {
-			return err
-		}
-		defer a.Close()
-		job, err := a.Store.Get(cmd.Context(), id)
-		if err != nil {
-			return err
-		}
-		return show(env.Stdout, f, &job)
+		return env.withJob(cmd, args, func(_ context.Context, f format, _ *app.App, job *jobstore.Job) error {
+			return show(env.Stdout, f, job)
+		})
 	}
 	addOutputFlag(cmd)
 	return cmd

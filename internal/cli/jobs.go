@@ -163,20 +163,6 @@ func narrow(f *jobstore.Filter, unfinished, noProcessing bool) {
 	}
 }
 
-func jobsShowCmd(env *Env) *cobra.Command {
-	cmd := &cobra.Command{Use: "show ID", Short: "Show one job"}
-	return oneJobCmd(env, cmd, func(w io.Writer, f format, j *jobstore.Job) error {
-		switch f {
-		case formatJSON:
-			return printJSON(w, j)
-		case formatLines:
-			return json.NewEncoder(w).Encode(j)
-		case formatTable:
-		}
-		return showJob(w, j)
-	})
-}
-
 // showJob prints a row as people read it: what is empty is left out.
 func showJob(w io.Writer, j *jobstore.Job) error {
 	line := func(name, value string) {
@@ -219,8 +205,11 @@ func showJob(w io.Writer, j *jobstore.Job) error {
 	if j.Host != "" {
 		line("ran on", fmt.Sprintf("%s, pid %d", j.Host, j.PID))
 	}
+	if j.Progress != nil {
+		line("progress", progressText(j.Progress))
+	}
 	line("args", string(j.Args))
-	line("metadata", string(j.Metadata))
+	line("metadata", string(ownMetadata(j)))
 	line("output", string(j.Output))
 	line("memory", string(j.Memory))
 	line("error", j.Error)
@@ -228,6 +217,23 @@ func showJob(w io.Writer, j *jobstore.Job) error {
 		line("", fmt.Sprintf("attempt %d, %s: %s", e.Attempt, e.At.Local().Format(time.RFC3339), shorten(e.Error, 200)))
 	}
 	return nil
+}
+
+// ownMetadata leaves out what is shown as progress.
+func ownMetadata(j *jobstore.Job) json.RawMessage {
+	var members map[string]json.RawMessage
+	if j.Progress == nil || json.Unmarshal(j.Metadata, &members) != nil {
+		return j.Metadata
+	}
+	delete(members, jobstore.ProgressKey)
+	if len(members) == 0 {
+		return nil
+	}
+	text, err := json.Marshal(members)
+	if err != nil {
+		return j.Metadata
+	}
+	return text
 }
 
 func modeText(j *jobstore.Job) string {

@@ -70,6 +70,8 @@ type Config struct {
 	PollInterval time.Duration
 	// HintSize is how many numbers one message carries, 1 to 1000. Default 50.
 	HintSize int
+	// MaxJobLog is how many bytes of lines the log of a job keeps, 0 for no logs of jobs. Default 1 MiB.
+	MaxJobLog int64
 	// DrainTimeout is how long a stopping consumer waits for its handlers. Default 25 s.
 	DrainTimeout time.Duration
 	// QueueType is the type of new broker queues: auto, classic or quorum. Default auto.

@@ -179,6 +179,18 @@ func programKeys() []key {
 		},
 		intKey("hint_size", "50", func(c *Config) *int { return &c.HintSize }, 1, 1000),
 		{
+			name: "max_job_log", byDefault: "1MiB",
+			set: scalar(func(c *Config, s string) error {
+				n, err := ParseSize(s)
+				if err == nil && n > 1<<30 {
+					err = fmt.Errorf("%q is not from 0 (jobs have no logs) to 1GiB", s)
+				}
+				c.MaxJobLog = n
+				return err
+			}),
+			show: func(c *Config) string { return FormatSize(c.MaxJobLog) },
+		},
+		{
 			name: "drain_timeout", byDefault: "25s",
 			set: scalar(func(c *Config, s string) (err error) {
 				c.DrainTimeout, err = ParseDuration(s)

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/warrenq/warren/internal/journal"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -67,6 +68,8 @@ type PoolConfig struct {
 	Kinds     map[string]Kind
 	// Noter writes down what the Before hook says of a job.
 	Noter jobstore.Noter
+	// Journal takes what attempts say while they run; nil = nobody does.
+	Journal *journal.Journal
 	// Returner hands back rows of a lost term, so that they run at once elsewhere.
 	Returner Returner
 	// Released takes those rows to be announced.
@@ -248,6 +251,7 @@ func (p *Pool) attempt(w Work, r *runner) {
 	}
 	began := time.Now()
 	scope := NewScope(&w.Lease.Job, p.cfg.Log)
+	scope.Heard(p.cfg.Journal, w.Term.Holder)
 	err, cause := p.run(w, kind, scope, r)
 	if p.hooked() && !errors.Is(cause, ErrLeaseLost) {
 		err = p.after(WithScope(context.WithoutCancel(w.Term.Context()), scope), &w.Lease.Job, err, r)
@@ -262,6 +266,7 @@ func (p *Pool) attempt(w Work, r *runner) {
 		p.failed(w, kind, scope, err, r)
 	}
 	d.Outcome.Memory = p.memoryChange(before)
+	scope.End(d.Outcome.State == jobstore.Finished)
 	d.Outcome.Output, d.Outcome.Metadata = scope.Kept()
 	if d.Outcome.Step != 0 && d.Outcome.State == jobstore.Finished {
 		d.Outcome.Flow = scope.flowChange()

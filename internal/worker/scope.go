@@ -7,17 +7,23 @@ import (
 	"sync"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
+	"github.com/warrenq/warren/internal/journal"
 	"github.com/warrenq/warren/jobstore"
 )
 
 // Scope is what a running attempt may leave behind besides its error. It travels in the
 // handler's context.
 type Scope struct {
-	log *zap.Logger
-	job *jobstore.Job
+	log     *zap.Logger
+	job     *jobstore.Job
+	journal *journal.Journal // nil = nobody hears what the attempt says
+	by      jobstore.HolderID
 
 	mu       sync.Mutex
+	attempt  *journal.Attempt // since it has said something
+	ended    bool
 	output   json.RawMessage
 	metadata map[string]json.RawMessage
 	flow     *jobstore.FlowChange
@@ -25,6 +31,33 @@ type Scope struct {
 
 // NewScope makes the scope of one attempt.
 func NewScope(job *jobstore.Job, log *zap.Logger) *Scope { return &Scope{log: log, job: job} }
+
+// Heard has a journal take what the attempt says, under a lease of by.
+func (s *Scope) Heard(in *journal.Journal, by jobstore.HolderID) { s.journal, s.by = in, by }
+
+// Attempt is where to say something; nil where nobody hears it, or any more.
+func (s *Scope) Attempt() *journal.Attempt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.attempt == nil && s.journal != nil && !s.ended {
+		s.attempt = s.journal.Open(s.job, s.by)
+	}
+	return s.attempt
+}
+
+// End ends what the attempt says. The last of its progress becomes metadata.
+func (s *Scope) End(finished bool) {
+	s.mu.Lock()
+	attempt := s.attempt
+	s.ended = true
+	s.mu.Unlock()
+	if attempt == nil {
+		return
+	}
+	if progress := attempt.End(finished); progress != nil {
+		s.SetMetadata(map[string]json.RawMessage{jobstore.ProgressKey: progress})
+	}
+}
 
 type scopeKey struct{}
 
@@ -39,10 +72,15 @@ func ScopeOf(ctx context.Context) *Scope {
 	return s
 }
 
-// Logger names the job in every line. It is built when asked for, because most handlers never log.
+// Logger names the job in every line, and writes to the job's own log as well. It is built when asked for,
+// because most handlers never log.
 func (s *Scope) Logger() *zap.Logger {
-	return s.log.With(zap.Int64("job_id", int64(s.job.ID)), zap.String("kind", s.job.Kind),
-		zap.Int("attempt", s.job.Attempts))
+	log := s.log.With(zap.Int64("job_id", int64(s.job.ID)), zap.String("kind", s.job.Kind), zap.Int("attempt", s.job.Attempts))
+	attempt := s.Attempt()
+	if attempt == nil {
+		return log
+	}
+	return log.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return zapcore.NewTee(c, attempt.Core()) }))
 }
 
 // SetOutput keeps v as the job's output.

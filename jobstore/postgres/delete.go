@@ -25,6 +25,9 @@ const deleteKeys = `,
 keys AS (
   DELETE FROM @schema@.job_keys k USING gone g
   WHERE g.mode <> 'normal' AND k.kind = g.kind AND k.identifier = g.identifier AND k.job_id = g.id
+),
+logs AS (
+  DELETE FROM @schema@.job_logs l USING gone g WHERE l.job_id = g.id
 )
 SELECT id, serial_group FROM gone`
 

@@ -13,7 +13,8 @@ import (
 const jobColumns = `j.id, j.queue, j.priority, j.kind, j.args, j.state, j.serial_group, j."coalesce", j.identifier, j.mode,
   (extract(epoch FROM j.every) * 1e6)::bigint, j.attempts, j.max_attempts, j.lease_no, j.crashes, j.holder, j.available_at,
   j.announce_at, j.created_at, j.attempted_at, j.finished_at, j.duration_ms, (extract(epoch FROM j.timeout) * 1e6)::bigint,
-  j.error, j.errors, j.metadata, j.tags, j.output, j.pid, j.host, j.memory, j.step`
+  j.error, j.errors, j.metadata, j.tags, j.output, j.pid, j.host, j.memory, j.step,
+  (SELECT p.progress FROM @schema@.job_progress p WHERE p.job_id = j.id)`
 
 const getSQL = `-- warren: get
 SELECT ` + jobColumns + ` FROM @schema@.jobs j WHERE j.id = $1`
@@ -52,13 +53,13 @@ func (s *Store) List(ctx context.Context, f jobstore.Filter) ([]jobstore.Job, er
 }
 
 func scanJob(r pgx.Rows) (j jobstore.Job, err error) {
-	var args, errs, metadata, output, memory []byte
+	var args, errs, metadata, output, memory, progress []byte
 	var group, identifier, failure, host *string
 	var every, timeout, holder, step *int64
 	var pid *int
 	err = r.Scan(&j.ID, &j.Queue, &j.Priority, &j.Kind, &args, &j.State, &group, &j.Coalesce, &identifier, &j.Mode, &every,
 		&j.Attempts, &j.MaxAttempts, &j.LeaseNo, &j.Crashes, &holder, &j.AvailableAt, &j.AnnounceAt, &j.CreatedAt,
-		&j.AttemptedAt, &j.FinishedAt, &j.DurationMS, &timeout, &failure, &errs, &metadata, &j.Tags, &output, &pid, &host, &memory, &step)
+		&j.AttemptedAt, &j.FinishedAt, &j.DurationMS, &timeout, &failure, &errs, &metadata, &j.Tags, &output, &pid, &host, &memory, &step, &progress)
 	if err != nil {
 		return j, err
 	}
@@ -77,6 +78,7 @@ func scanJob(r pgx.Rows) (j jobstore.Job, err error) {
 	if errs != nil && json.Unmarshal(errs, &j.Errors) != nil {
 		j.Errors = nil // somebody wrote something else into the column; the row is still readable
 	}
+	j.Progress = jobstore.ProgressOf(&j, progress)
 	return j, nil
 }
 

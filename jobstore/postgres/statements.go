@@ -23,6 +23,7 @@ func statements() []string {
 		seeSchedulesSQL, scheduleRunsSQL,
 		wakeSQL,
 		kindsSQL, editKindSQL, idleKindsSQL, pruneKindsSQL, disableKindSQL, kindSettingsSQL, kindEditionSQL, setKindSettingsSQL, knownKindSQL,
+		tellSQL, toldSQL, linesSQL, lastLinesSQL, clearLinesSQL, pruneLinesSQL, retainProgressSQL,
 		explainSQL, explainPausesSQL, explainTakersSQL, explainBlockerSQL, explainCrowdSQL, explainPositionSQL,
 		getSQL, statsSQL, unfinishedSQL, gaugesSQL,
 		examineServerSQL, examineClockSQL, examineRightsSQL, examineWorkSQL,

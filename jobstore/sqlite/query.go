@@ -11,7 +11,8 @@ import (
 
 const jobColumns = `j.id, j.queue, j.priority, j.kind, j.args, j.state, j.serial_group, j."coalesce", j.identifier, j.mode, j.every,
   j.attempts, j.max_attempts, j.lease_no, j.crashes, coalesce(j.holder, 0), j.available_at, j.announce_at, j.created_at,
-  j.attempted_at, j.finished_at, j.duration_ms, j.timeout, j.error, j.errors, j.metadata, j.tags, j.output, coalesce(j.pid, 0), j.host, j.memory, coalesce(j.step, 0)`
+  j.attempted_at, j.finished_at, j.duration_ms, j.timeout, j.error, j.errors, j.metadata, j.tags, j.output, coalesce(j.pid, 0), j.host, j.memory, coalesce(j.step, 0),
+  (SELECT p.progress FROM job_progress p WHERE p.job_id = j.id)`
 
 const getSQL = `-- warren: get
 SELECT ` + jobColumns + ` FROM jobs j WHERE j.id = ?1`
@@ -49,11 +50,11 @@ func (s *Store) List(ctx context.Context, f jobstore.Filter) ([]jobstore.Job, er
 
 func scanJob(r row) (j jobstore.Job, err error) {
 	var args, available, created string
-	var group, identifier, announce, attempted, finished, failure, errs, metadata, tags, output, host, memory sql.NullString
+	var group, identifier, announce, attempted, finished, failure, errs, metadata, tags, output, host, memory, progress sql.NullString
 	var every, timeout sql.NullInt64
 	err = r.Scan(&j.ID, &j.Queue, &j.Priority, &j.Kind, &args, &j.State, &group, &j.Coalesce, &identifier, &j.Mode, &every,
 		&j.Attempts, &j.MaxAttempts, &j.LeaseNo, &j.Crashes, &j.Holder, &available, &announce, &created,
-		&attempted, &finished, &j.DurationMS, &timeout, &failure, &errs, &metadata, &tags, &output, &j.PID, &host, &memory, &j.Step)
+		&attempted, &finished, &j.DurationMS, &timeout, &failure, &errs, &metadata, &tags, &output, &j.PID, &host, &memory, &j.Step, &progress)
 	if err != nil {
 		return j, err
 	}
@@ -65,6 +66,7 @@ func scanJob(r row) (j jobstore.Job, err error) {
 	if errs.Valid && json.Unmarshal([]byte(errs.String), &j.Errors) != nil {
 		j.Errors = nil // somebody wrote something else into the column; the row is still readable
 	}
+	j.Progress = jobstore.ProgressOf(&j, raw(progress))
 	return j, nil
 }
 

@@ -16,8 +16,8 @@ DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state = ?1 AND finished_
 const retainKeysSQL = `-- warren: retain keys
 DELETE FROM job_keys WHERE (kind, identifier) IN (SELECT kind, identifier FROM job_keys WHERE until <= ?1 ORDER BY until LIMIT ?2)`
 
-// Retain implements jobstore.Sweeper. Keys whose period is over and guards that say nothing any more go
-// too, uncounted.
+// Retain implements jobstore.Sweeper. Keys whose period is over, guards that say nothing any more and the
+// progress of what has ended go too, uncounted.
 func (s *Store) Retain(ctx context.Context, keep jobstore.Retention, limit int) (int, error) {
 	gone, err := writing(ctx, s, func(ctx context.Context, q session) (gone int, err error) {
 		now := s.now()
@@ -36,7 +36,8 @@ func (s *Store) Retain(ctx context.Context, keep jobstore.Retention, limit int) 
 				return 0, err
 			}
 		}
-		return gone, nil
+		_, err = q.exec(ctx, retainProgressSQL)
+		return gone, err
 	})
 	if err != nil {
 		return 0, s.wrap("remove jobs past retention", err)

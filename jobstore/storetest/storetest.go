@@ -52,6 +52,7 @@ func Run(t *testing.T, open Open) {
 		{"gauges", gaugesTests()},
 		{"guard", guardTests()},
 		{"flow", flowTests()},
+		{"journal", journalTests()},
 		{"admin", adminTests()},
 		{"property", propertyTests()},
 	} {
