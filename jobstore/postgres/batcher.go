@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 )
 
@@ -76,6 +77,9 @@ func (b *batcher[T, R]) do(ctx context.Context, items []T) ([]R, error) {
 func (b *batcher[T, R]) fly(ctx context.Context) {
 	defer b.idle.Done()
 	for {
+		// Whoever can run now does so first: callers that a batch has just set free come back with
+		// their next call, and would else leave one by one, each with a commit of its own.
+		runtime.Gosched()
 		batch := b.take()
 		if batch == nil {
 			return
