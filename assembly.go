@@ -99,7 +99,7 @@ func (c *Consumer) assemble() (*parts, error) {
 	}
 	p.pool = worker.NewPool(worker.PoolConfig{
 		Slots: cfg.Concurrency, Open: open, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(guards, cfg.Keys, c.client),
-		Noter: cfg.Store, Journal: p.journal, Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) }, Drain: cfg.DrainTimeout, Grace: cfg.Grace, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
+		Noter: cfg.Store, Finisher: cfg.Store, Journal: p.journal, Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) }, Drain: cfg.DrainTimeout, Grace: cfg.Grace, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
 		Started: c.started, Ended: c.ended, Stuck: c.stuck, MaxStuck: cfg.MaxStuck, Log: cfg.Log,
 	})
 	return p, nil

@@ -70,6 +70,8 @@ type PoolConfig struct {
 	Noter jobstore.Noter
 	// Journal takes what attempts say while they run; nil = nobody does.
 	Journal *journal.Journal
+	// Finisher records the outcomes that handlers write in transactions of their own.
+	Finisher Finisher
 	// Returner hands back rows of a lost term, so that they run at once elsewhere.
 	Returner Returner
 	// Released takes those rows to be announced.
@@ -252,6 +254,7 @@ func (p *Pool) attempt(w Work, r *runner) {
 	began := time.Now()
 	scope := NewScope(&w.Lease.Job, p.cfg.Log)
 	scope.Heard(p.cfg.Journal, w.Term.Holder)
+	scope.under = underway{finisher: p.cfg.Finisher, work: w, began: began}
 	err, cause := p.run(w, kind, scope, r)
 	if p.hooked() && !errors.Is(cause, ErrLeaseLost) {
 		err = p.after(WithScope(context.WithoutCancel(w.Term.Context()), scope), &w.Lease.Job, err, r)

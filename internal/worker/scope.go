@@ -20,6 +20,7 @@ type Scope struct {
 	job     *jobstore.Job
 	journal *journal.Journal // nil = nobody hears what the attempt says
 	by      jobstore.HolderID
+	under   underway // what a consumer runs it with; empty elsewhere
 
 	mu       sync.Mutex
 	attempt  *journal.Attempt // since it has said something
