@@ -101,6 +101,9 @@ type KindOpts struct {
 	Guards Guards
 	// Describe tells people what the kind is.
 	Describe Describe
+	// HistoryAll notes attempts that succeed in the job's history too, with their host, version and duration: a small row
+	// more for each. Default: only what is not plain success.
+	HistoryAll bool
 	// Settings are the kind's own, as this program has them: a struct that encodes to a JSON object of at most
 	// 64 KiB. Operators change them while consumers run; handlers read them with the function Settings. They are shown to
 	// whoever may look at the database, so they are no place for secrets. Default: none.
@@ -285,7 +288,7 @@ func (r *Registry) workers(g guarding, keys *KeyRing, client *Client) map[string
 		if backoff == nil {
 			backoff = worker.DefaultBackoff
 		}
-		kinds[name] = worker.Kind{Handle: worker.Handler(h), Timeout: k.opts.Timeout, Failed: keys.openedFailed(k.opts.OnFailed), Policy: worker.Policy{
+		kinds[name] = worker.Kind{Handle: worker.Handler(h), Timeout: k.opts.Timeout, Failed: keys.openedFailed(k.opts.OnFailed), Noted: k.opts.HistoryAll, Policy: worker.Policy{
 			Backoff: backoff, MaxErrors: k.opts.MaxErrors, RetryFor: k.opts.RetryFor, RetryUntil: k.opts.RetryUntil,
 		}}
 	}

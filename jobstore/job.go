@@ -198,6 +198,8 @@ type Outcome struct {
 	Metadata json.RawMessage // merged over the row's; nil = unchanged
 	Duration time.Duration
 	Memory   json.RawMessage
+	// Noted has a plain success in the job's history too.
+	Noted bool
 
 	// SerialGroup, Mode and Step repeat the lease's, so that plain jobs pay nothing for the others.
 	SerialGroup string

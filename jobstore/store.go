@@ -297,6 +297,7 @@ type Store interface {
 	Queues
 	Pauser
 	Kinds
+	Historian
 	Canceller
 	Gauger
 	Guard

@@ -160,7 +160,7 @@ func (h *handler) run(w http.ResponseWriter, r *http.Request, one route) {
 		err = checkParams(r, one.params)
 	}
 	if err == nil {
-		err = one.serve(h, w, r)
+		err = one.serve(h, w, r.WithContext(jobstore.WithActor(r.Context(), "http api")))
 	}
 	if err != nil {
 		h.fail(w, r, err)

@@ -27,8 +27,9 @@ func (a *App) registry(pool *config.Pool) (*warren.Registry, error) {
 		opts := warren.KindOpts{
 			Queue: k.Queue, Priority: k.Priority, HasPriority: true, Timeout: k.Timeout,
 			MaxAttempts: k.MaxAttempts, SkipOnRetry: k.GroupSkip, Guards: k.Guards.For(name), MaxErrors: k.MaxErrors, RetryFor: k.RetryFor,
-			Describe:  warren.Describe{Title: k.Title, Description: k.Description, Scope: k.Scope},
-			Encrypted: k.Encrypted, AcceptPlain: k.AcceptPlain, Delay: k.Delay, UniqueBy: k.UniqueBy, UniqueFor: k.UniqueFor,
+			HistoryAll: k.HistoryAll,
+			Describe:   warren.Describe{Title: k.Title, Description: k.Description, Scope: k.Scope},
+			Encrypted:  k.Encrypted, AcceptPlain: k.AcceptPlain, Delay: k.Delay, UniqueBy: k.UniqueBy, UniqueFor: k.UniqueFor,
 		}
 		if k.Schema != nil { // nil in the interface would be a schema
 			opts.Schema = k.Schema

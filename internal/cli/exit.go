@@ -72,7 +72,7 @@ func Execute(ctx context.Context, root *cobra.Command, args []string, stdout, st
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%w; see %s --help", err, cmd.CommandPath())
 	})
-	cmd, err := root.ExecuteContextC(ctx)
+	cmd, err := root.ExecuteContextC(jobstore.WithActor(ctx, whoami()))
 	if err == nil {
 		return exitOK
 	}

@@ -240,7 +240,7 @@ func showLogs(w io.Writer, j *jobstore.Job, lines []jobstore.Line) error {
 		all = append(all, entry{lines[i].At, lineText(&lines[i])})
 	}
 	if len(lines) > 0 {
-		for _, o := range historyOf(j) {
+		for _, o := range historyOf(j, nil) {
 			text := o.Event
 			if o.Attempt > 0 {
 				text += fmt.Sprintf(", attempt %d", o.Attempt)

@@ -61,6 +61,8 @@ type Kind struct {
 	GroupSkip bool
 	// Guards are rate_limit, max_running and breaker.
 	Guards Guards
+	// HistoryAll notes attempts that succeed in the job's history too (history: all).
+	HistoryAll bool
 	// Title, Description and Scope tell people what the kind is.
 	Title, Description, Scope string
 	// Settings are the kind's own, a JSON object; nil = none.
@@ -119,13 +121,18 @@ func (l *loader) kind(name string, n *yaml.Node, o origin) {
 		"encrypted":    text(func(s string) (err error) { k.Encrypted, err = yesNo(s); return err }),
 		"accept_plain": text(func(s string) (err error) { k.AcceptPlain, err = yesNo(s); return err }),
 		"delay":        text(func(s string) (err error) { k.Delay, err = ParseDuration(s); return err }),
-		"title":        text(func(s string) error { k.Title = s; return nil }),
-		"description":  text(func(s string) error { k.Description = s; return nil }),
-		"scope":        text(func(s string) error { k.Scope = s; return nil }),
-		"settings":     func(n *yaml.Node) (err error) { k.Settings, err = settingsOf(n); return err },
-		"unique_by":    func(n *yaml.Node) (err error) { k.UniqueBy, err = uniqueBy(n); return err },
-		"unique_for":   text(func(s string) (err error) { k.UniqueFor, err = uniqueFor(s); return err }),
-		"backoff":      func(n *yaml.Node) (err error) { k.Backoff, err = backoff(n); return err },
+		"history": text(func(s string) error {
+			v, err := oneOf(s, "failures", "all")
+			k.HistoryAll = v == "all"
+			return err
+		}),
+		"title":       text(func(s string) error { k.Title = s; return nil }),
+		"description": text(func(s string) error { k.Description = s; return nil }),
+		"scope":       text(func(s string) error { k.Scope = s; return nil }),
+		"settings":    func(n *yaml.Node) (err error) { k.Settings, err = settingsOf(n); return err },
+		"unique_by":   func(n *yaml.Node) (err error) { k.UniqueBy, err = uniqueBy(n); return err },
+		"unique_for":  text(func(s string) (err error) { k.UniqueFor, err = uniqueFor(s); return err }),
+		"backoff":     func(n *yaml.Node) (err error) { k.Backoff, err = backoff(n); return err },
 		"group_on_retry": text(func(s string) error {
 			v, err := oneOf(s, "block", "skip")
 			k.GroupSkip = v == "skip"
@@ -194,6 +201,7 @@ func (l *loader) listKind(path string, k Kind, set map[string]*yaml.Node, o orig
 		{"unique_by", listFields(k.UniqueBy)},
 		{"unique_for", formatUniqueFor(k.UniqueFor)},
 		{"group_on_retry", group},
+		{"history", onlyAll(k.HistoryAll)},
 		{"title", k.Title},
 		{"description", k.Description},
 		{"scope", k.Scope},
@@ -206,6 +214,14 @@ func (l *loader) listKind(path string, k Kind, set map[string]*yaml.Node, o orig
 			l.list(path+"."+row[0], row[1], "default")
 		}
 	}
+}
+
+// onlyAll is what a history that is not the default's is called.
+func onlyAll(all bool) string {
+	if !all {
+		return ""
+	}
+	return "all"
 }
 
 // settingsOf reads a mapping of settings.

@@ -41,6 +41,8 @@ type Kind struct {
 	Policy  Policy
 	// Failed is called when an attempt ends its job as PERMANENTLY_FAILED, before that is recorded; nil = nothing is.
 	Failed func(ctx context.Context, job *jobstore.Job, err error)
+	// Noted has every attempt in the job's history, those that succeed at once included.
+	Noted bool
 }
 
 // Completer takes outcomes to be recorded.
@@ -263,7 +265,7 @@ func (p *Pool) attempt(w Work, r *runner) {
 	policy := kind.Policy
 	policy.Took = time.Since(began)
 	d := Decide(w.Lease, err, cause, policy)
-	d.Outcome.Duration = policy.Took
+	d.Outcome.Duration, d.Outcome.Noted = policy.Took, kind.Noted
 	p.noteFailure(&d, scope)
 	if kind.Failed != nil && d.Outcome.State == jobstore.PermanentlyFailed && !d.Drop {
 		p.failed(w, kind, scope, err, r)

@@ -42,6 +42,7 @@ SELECT id, NULL::text FROM mine`
 // AskCancel implements jobstore.Canceller.
 func (s *Store) AskCancel(ctx context.Context, ids []jobstore.ID) (jobstore.Changed, error) {
 	return s.operate(ctx, "cancelled", ids, func(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
+		t.event = jobstore.EventAskedCancel
 		err = q.run(ctx, s.sql[askCancelSQL], []any{ids}, t.scan)
 		return t, err
 	})

@@ -102,7 +102,8 @@ func (s *Store) ChangeNext(ctx context.Context, id jobstore.ChangeID, o jobstore
 				return t, err
 			}
 		}
-		if t, err = step(ctx, q, ids); err != nil {
+		t, err = step(ctx, q, ids)
+		if t.change = id; err != nil {
 			return t, err
 		}
 		rest := without(mine, t.done)

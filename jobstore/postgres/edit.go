@@ -26,10 +26,28 @@ RETURNING j.id, j.serial_group`
 
 // Edit implements jobstore.Operator.
 func (s *Store) Edit(ctx context.Context, ids []jobstore.ID, e jobstore.Edit) (jobstore.Changed, error) {
-	return s.operate(ctx, "edited", ids, s.editIn(e))
+	change, args := s.editIn(e), editArgs(e)
+	return s.operate(ctx, "edited", ids, func(ctx context.Context, q session, ids []jobstore.ID) (touched, error) {
+		mine, err := gatherIn(ctx, q, s.sql[noteEditSQL], scanID, append(append([]any{ids}, args...), jobstore.Actor(ctx))...)
+		if err != nil {
+			return touched{}, err
+		}
+		t, err := change(ctx, q, mine)
+		t.noted = true
+		return t, err
+	})
 }
 
 func (s *Store) editIn(e jobstore.Edit) orderStep {
+	args := editArgs(e)
+	return func(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
+		err = q.run(ctx, s.sql[editSQL], append([]any{ids}, args...), t.scan)
+		return t, err
+	}
+}
+
+// editArgs are those of editSQL and noteEditSQL behind the numbers of the jobs.
+func editArgs(e jobstore.Edit) []any {
 	var at *time.Time
 	if !e.AvailableAt.IsZero() {
 		at = &e.AvailableAt
@@ -38,13 +56,9 @@ func (s *Store) editIn(e jobstore.Edit) orderStep {
 	if e.Tags != nil {
 		tags = filled(*e.Tags)
 	}
-	args := []any{
+	return []any{
 		e.Queue, number(e.Priority), optional(string(e.Args)), at, span(e.Delay), number(e.MaxAttempts), span(e.Timeout),
 		optional(string(e.Metadata)), tags,
-	}
-	return func(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
-		err = q.run(ctx, s.sql[editSQL], append([]any{ids}, args...), t.scan)
-		return t, err
 	}
 }
 

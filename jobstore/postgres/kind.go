@@ -98,12 +98,15 @@ func (s *Store) PruneKinds(ctx context.Context, unseen time.Duration, dryRun boo
 }
 
 const disableKindSQL = `-- warren: disable a kind
+WITH noted AS (
+  INSERT INTO @schema@.job_events (job_id, event, subject, by_whom, note) VALUES (0, 'disabled', 'kind ' || $1::text, $3, $2)
+)
 INSERT INTO @schema@.job_pauses (of, name, reason) VALUES ('disabled', $1, $2)
 ON CONFLICT (of, name) DO UPDATE SET reason = excluded.reason`
 
 // DisableKind implements jobstore.Kinds.
 func (s *Store) DisableKind(ctx context.Context, kind, reason string) error {
-	if err := s.exec(ctx, disableKindSQL, kind, reason); err != nil {
+	if err := s.exec(ctx, disableKindSQL, kind, reason, jobstore.Actor(ctx)); err != nil {
 		return wrap("disable kind "+kind, err)
 	}
 	return nil
@@ -137,7 +140,14 @@ const (
 	kindEditionSQL = `-- warren: next edition of settings
 UPDATE @schema@.settings SET kinds_edition = kinds_edition + 1`
 	setKindSettingsSQL = `-- warren: set settings of a kind
-UPDATE @schema@.kinds SET settings = $3::text::jsonb WHERE kind = $1 AND settings IS NOT DISTINCT FROM $2::text::jsonb RETURNING kind`
+WITH done AS (
+  UPDATE @schema@.kinds SET settings = $3::text::jsonb WHERE kind = $1 AND settings IS NOT DISTINCT FROM $2::text::jsonb RETURNING kind
+),
+noted AS (
+  INSERT INTO @schema@.job_events (job_id, event, subject, by_whom, was)
+  SELECT 0, 'settings changed', 'kind ' || kind, $4, coalesce($2::text::jsonb, '{}') FROM done
+)
+SELECT kind FROM done`
 	knownKindSQL = `-- warren: known kind
 SELECT kind FROM @schema@.kinds WHERE kind = $1`
 )
@@ -150,7 +160,7 @@ func (s *Store) SetKindSettings(ctx context.Context, kind string, was, now json.
 			if err := q.run(ctx, s.sql[kindEditionSQL], nil, nil); err != nil {
 				return err
 			}
-			set, err := gatherIn(ctx, q, s.sql[setKindSettingsSQL], scanText, kind, optional(string(was)), optional(string(now)))
+			set, err := gatherIn(ctx, q, s.sql[setKindSettingsSQL], scanText, kind, optional(string(was)), optional(string(now)), jobstore.Actor(ctx))
 			if err != nil || len(set) > 0 {
 				return err
 			}

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -43,6 +44,9 @@ type touched struct {
 	done    []jobstore.ID
 	groups  []string
 	refused []jobstore.Refusal
+	event   string            // what it is in the history, when not as the order is called
+	change  jobstore.ChangeID // that the order is part of
+	noted   bool              // the step itself has noted it
 }
 
 // orderStep carries an order out inside of a transaction.
@@ -70,6 +74,9 @@ func (s *Store) operate(ctx context.Context, order string, ids []jobstore.ID, st
 			got, err = step(ctx, txSession{tx}, ids)
 			if err == nil {
 				_, err = s.settleFlows(ctx, txSession{tx}, got.done, nil, true)
+			}
+			if err == nil && len(got.done) > 0 && !got.noted {
+				err = txSession{tx}.run(ctx, s.sql[noteOrderSQL], []any{got.done, cmp.Or(got.event, order), jobstore.Actor(ctx), got.change}, nil)
 			}
 			if err != nil {
 				return err

@@ -26,25 +26,33 @@ const (
 )
 
 const pauseOfSQL = `-- warren: pause a kind, a group or everything
+WITH noted AS (
+  INSERT INTO @schema@.job_events (job_id, event, subject, by_whom) VALUES (0, 'paused', $4, $5)
+)
 INSERT INTO @schema@.job_pauses (of, name, until)
 VALUES ($1, $2, CASE WHEN $3::bigint > 0 THEN now() + make_interval(secs => $3::bigint / 1e6) ELSE 'infinity' END)
 ON CONFLICT (of, name) DO UPDATE SET until = excluded.until, paused_at = now()`
 
 // PauseOf implements jobstore.Pauser.
 func (s *Store) PauseOf(ctx context.Context, of jobstore.PauseOf, name string, d time.Duration) error {
-	if err := s.exec(ctx, pauseOfSQL, string(of), name, d.Microseconds()); err != nil {
+	if err := s.exec(ctx, pauseOfSQL, string(of), name, d.Microseconds(), jobstore.Subject(of, name), jobstore.Actor(ctx)); err != nil {
 		return wrap("pause "+string(of)+" "+name, err)
 	}
 	return nil
 }
 
 const resumeOfSQL = `-- warren: resume a kind, a group or everything
-WITH gone AS (DELETE FROM @schema@.job_pauses WHERE of = $1 AND name = $2 RETURNING of)
+WITH gone AS (DELETE FROM @schema@.job_pauses WHERE of = $1 AND name = $2 RETURNING of),
+noted AS (
+  INSERT INTO @schema@.job_events (job_id, event, subject, by_whom) SELECT 0, $3, $4, $5 FROM gone
+)
 SELECT EXISTS (SELECT FROM gone)`
 
 // ResumeOf implements jobstore.Pauser.
 func (s *Store) ResumeOf(ctx context.Context, of jobstore.PauseOf, name string) (was bool, err error) {
-	err = s.do(ctx, resumeOfSQL, []any{string(of), name}, nil, func(r pgx.Rows) error { return r.Scan(&was) })
+	_, event := jobstore.PausedEvents(of)
+	args := []any{string(of), name, event, jobstore.Subject(of, name), jobstore.Actor(ctx)}
+	err = s.do(ctx, resumeOfSQL, args, nil, func(r pgx.Rows) error { return r.Scan(&was) })
 	if err != nil {
 		return false, wrap("resume "+string(of)+" "+name, err)
 	}
@@ -75,6 +83,9 @@ WITH paused AS (
   INSERT INTO @schema@.paused_queues (queue, until)
   VALUES ($1::text, CASE WHEN $2::bigint > 0 THEN now() + make_interval(secs => $2::bigint / 1e6) ELSE 'infinity' END)
   ON CONFLICT (queue) DO UPDATE SET until = excluded.until, paused_at = now()
+),
+noted AS (
+  INSERT INTO @schema@.job_events (job_id, event, subject, by_whom) VALUES (0, 'paused', $3, $4)
 )
 SELECT EXISTS (SELECT FROM @schema@.consumers c WHERE $1::text = ANY (c.queues))
   OR EXISTS (SELECT FROM @schema@.jobs_live j WHERE j.queue = $1::text AND j.state = 'READY' AND j.serial_group IS NULL)
@@ -83,7 +94,7 @@ SELECT EXISTS (SELECT FROM @schema@.consumers c WHERE $1::text = ANY (c.queues))
 
 // Pause implements jobstore.Queues.
 func (s *Store) Pause(ctx context.Context, queue string, d time.Duration) (known bool, err error) {
-	err = s.do(ctx, pauseSQL, []any{queue, d.Microseconds()}, nil, func(r pgx.Rows) error { return r.Scan(&known) })
+	err = s.do(ctx, pauseSQL, []any{queue, d.Microseconds(), jobstore.Subject(jobstore.PauseOfQueue, queue), jobstore.Actor(ctx)}, nil, func(r pgx.Rows) error { return r.Scan(&known) })
 	if err != nil {
 		return false, wrap("pause queue "+queue, err)
 	}
@@ -92,12 +103,15 @@ func (s *Store) Pause(ctx context.Context, queue string, d time.Duration) (known
 
 // resumeSQL also finds a pause that has ended by itself: what waited for it may still be unannounced.
 const resumeSQL = `-- warren: resume
-WITH gone AS (DELETE FROM @schema@.paused_queues WHERE queue = $1 RETURNING queue)
+WITH gone AS (DELETE FROM @schema@.paused_queues WHERE queue = $1 RETURNING queue),
+noted AS (
+  INSERT INTO @schema@.job_events (job_id, event, subject, by_whom) SELECT 0, 'resumed', $2, $3 FROM gone
+)
 SELECT EXISTS (SELECT FROM gone)`
 
 // Resume implements jobstore.Queues.
 func (s *Store) Resume(ctx context.Context, queue string) (was bool, err error) {
-	err = s.do(ctx, resumeSQL, []any{queue}, nil, func(r pgx.Rows) error { return r.Scan(&was) })
+	err = s.do(ctx, resumeSQL, []any{queue, jobstore.Subject(jobstore.PauseOfQueue, queue), jobstore.Actor(ctx)}, nil, func(r pgx.Rows) error { return r.Scan(&was) })
 	if err != nil {
 		return false, wrap("resume queue "+queue, err)
 	}

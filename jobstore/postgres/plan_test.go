@@ -103,7 +103,7 @@ func checkPlans(t *testing.T, s *postgres.Store, conn *pgx.Conn) {
 	}{
 		{"claim", s.ClaimSQL(), who + ", " + ten, byNumber},
 		{"record", s.RecordSQL(), "1, " + ten + ", " + ten + ", array_fill('FINISHED'::text, '{10}'), " + ten + ", array_fill(false, '{10}'), " +
-			strings.Repeat("array_fill(NULL::text, '{10}'), ", 3) + ten + ", array_fill(NULL::text, '{10}')", byNumber},
+			strings.Repeat("array_fill(NULL::text, '{10}'), ", 3) + ten + ", array_fill(NULL::text, '{10}'), array_fill(true, '{10}')", byNumber},
 		{"record finished", s.RecordFinishedSQL(), "1, " + ten + ", " + ten + ", " + ten + ", array_fill(NULL::text, '{10}')", byNumber},
 		{"note", s.NoteSQL(), ten + ", " + ten + ", " + ten + ", array_fill('{}'::text, '{10}')", byNumber},
 		{"claim next", s.ClaimNextSQL(), who + ", 10, 74", append(byNumber, "jobs_live_ready")},

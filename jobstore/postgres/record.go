@@ -72,12 +72,12 @@ WITH o AS MATERIALIZED (
   SELECT o.*, make_interval(secs => o.delay / 1e6) AS pause,
          o.state IN ('FINISHED', 'PERMANENTLY_FAILED', 'REDUNDANT', 'CANCELLED', 'QUARANTINED') AS final
   FROM unnest($2::bigint[], $3::bigint[], $4::text[], $5::bigint[], $6::bool[], $7::text[], $8::text[], $9::text[], $10::bigint[],
-              $11::text[]) AS o(id, lease, state, delay, uncount, error, output, metadata, duration, memory)
+              $11::text[], $12::bool[]) AS o(id, lease, state, delay, uncount, error, output, metadata, duration, memory, noted)
 ),
 ended AS (
   DELETE FROM @schema@.jobs_live j USING o
   WHERE o.final AND j.id = o.id AND j.lease_no = o.lease AND coalesce(j.holder, 0) = $1::bigint AND j.state || '' = 'PROCESSING'
-  RETURNING ` + recordCarried + `, o.state AS new_state, o.error AS new_error,` + recordNew + `
+  RETURNING ` + recordCarried + `, o.state AS new_state, o.error AS new_error, o.uncount, o.noted,` + recordNew + `
 ),
 history AS (
   INSERT INTO @schema@.jobs_history (` + carriedColumns + `, state, finished_at, crashes, outcome_lease, attempts, error, errors, output,
@@ -94,11 +94,24 @@ kept AS (
       (attempts, errors, output, metadata, duration_ms, memory) = ROW (` + recordValues + `)
   FROM o
   WHERE NOT o.final AND j.id = o.id AND j.lease_no = o.lease AND coalesce(j.holder, 0) = $1::bigint AND j.state || '' = 'PROCESSING'
-  RETURNING j.id, j.queue, j.priority, j.serial_group, o.state = 'READY' AND o.delay = 0 AS now
+  RETURNING j.id, j.queue, j.priority, j.serial_group, o.state = 'READY' AND o.delay = 0 AS now,
+    o.lease, j.attempts + o.uncount::int AS attempt, j.host, o.state, o.error, o.duration
 ),
 done AS (
   SELECT id, queue, priority, serial_group, false AS now FROM ended
   UNION ALL SELECT id, queue, priority, serial_group, now FROM kept
+),
+noted AS (
+  INSERT INTO @schema@.job_events (job_id, event, attempt, host, build, duration_ms, note)
+  SELECT e.id, CASE e.new_state WHEN 'PERMANENTLY_FAILED' THEN 'failed' ELSE lower(e.new_state) END, e.new_attempts + e.uncount::int, e.host,
+    (SELECT version FROM @schema@.consumers WHERE id = $1::bigint), e.duration,
+    CASE e.new_state WHEN 'PERMANENTLY_FAILED' THEN '' ELSE coalesce(left(e.new_error, 500), '') END
+  FROM (SELECT *, new_duration AS duration FROM ended) e WHERE e.noted OR e.new_state <> 'FINISHED'
+  UNION ALL
+  SELECT k.id, CASE k.state WHEN 'TEMPORARILY_FAILED' THEN 'failed' WHEN 'WAITING' THEN 'waited' ELSE 'released' END, k.attempt, k.host,
+    (SELECT version FROM @schema@.consumers WHERE id = $1::bigint), k.duration,
+    CASE k.state WHEN 'TEMPORARILY_FAILED' THEN '' ELSE coalesce(left(k.error, 500), '') END
+  FROM kept k WHERE k.state = 'TEMPORARILY_FAILED' OR k.lease <= 20 OR k.lease % 100 = 0
 ),
 freed AS (
   DELETE FROM @schema@.job_groups g USING done
@@ -246,7 +259,7 @@ func scanID(r pgx.Rows) (id jobstore.ID, err error) {
 
 // saysMore reports whether recordFinishedSQL does not do for an outcome.
 func saysMore(o jobstore.Outcome) bool {
-	return o.State != jobstore.Finished || o.Uncount || o.Error != "" || len(o.Output) > 0 || len(o.Metadata) > 0
+	return o.State != jobstore.Finished || o.Noted || o.Uncount || o.Error != "" || len(o.Output) > 0 || len(o.Metadata) > 0
 }
 
 func recordFinishedArgs(by jobstore.HolderID, done []jobstore.Outcome) []any {
@@ -262,16 +275,16 @@ func recordFinishedArgs(by jobstore.HolderID, done []jobstore.Outcome) []any {
 func recordArgs(by jobstore.HolderID, done []jobstore.Outcome) []any {
 	n := len(done)
 	ids, leases, delays, durations := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
-	states, uncount := make([]string, n), make([]bool, n)
+	states, uncount, noted := make([]string, n), make([]bool, n), make([]bool, n)
 	errs, output, metadata, memory := make([]*string, n), make([]*string, n), make([]*string, n), make([]*string, n)
 	for i := range done {
 		o := &done[i]
-		ids[i], leases[i], states[i], uncount[i] = int64(o.ID), o.LeaseNo, string(o.State), o.Uncount
+		ids[i], leases[i], states[i], uncount[i], noted[i] = int64(o.ID), o.LeaseNo, string(o.State), o.Uncount, o.Noted
 		if delays[i] = max(0, o.Delay.Microseconds()); delays[i] == 0 && o.Delay > 0 {
 			delays[i] = 1
 		}
 		durations[i] = int64(o.Duration / time.Millisecond)
 		errs[i], output[i], metadata[i], memory[i] = optional(o.Error), optional(string(o.Output)), optional(string(o.Metadata)), optional(string(o.Memory))
 	}
-	return []any{by, ids, leases, states, delays, uncount, errs, output, metadata, durations, memory}
+	return []any{by, ids, leases, states, delays, uncount, errs, output, metadata, durations, memory, noted}
 }

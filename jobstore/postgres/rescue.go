@@ -19,7 +19,7 @@ SELECT id FROM @schema@.consumers WHERE expires_at <= clock_timestamp() ORDER BY
 // nothing was recorded.
 const rescueSQL = `-- warren: rescue
 WITH held AS MATERIALIZED (
-  SELECT j.id, j.serial_group, $3::int > 0 AND j.crashes + 1 >= $3::int AS quarantine
+  SELECT j.id, j.serial_group, j.holder, j.attempts, j.host, $3::int > 0 AND j.crashes + 1 >= $3::int AS quarantine
   FROM @schema@.jobs_live j WHERE j.holder = ANY ($1::bigint[]) AND j.state || '' = 'PROCESSING'
   ORDER BY j.holder, j.id LIMIT $2
   FOR NO KEY UPDATE SKIP LOCKED
@@ -39,6 +39,12 @@ back AS (
   SET state = 'READY', holder = NULL, claim_token = NULL, crashes = j.crashes + 1, available_at = now()
   FROM held h WHERE j.id = h.id AND NOT h.quarantine
   RETURNING j.id, j.queue, j.priority, j.serial_group
+),
+noted AS (
+  INSERT INTO @schema@.job_events (job_id, event, attempt, host, build)
+  SELECT h.id, CASE WHEN h.quarantine THEN 'quarantined' ELSE 'rescued' END, h.attempts, h.host,
+    (SELECT version FROM @schema@.consumers c WHERE c.id = h.holder)
+  FROM held h
 ),
 freed AS (
   DELETE FROM @schema@.job_groups g USING held h WHERE g.serial_group = h.serial_group AND g.running_id = h.id

@@ -26,8 +26,8 @@ const retainKeysSQL = `-- warren: retain keys
 DELETE FROM @schema@.job_keys WHERE (kind, identifier) IN (
   SELECT kind, identifier FROM @schema@.job_keys WHERE until <= now() ORDER BY until LIMIT $1 FOR UPDATE SKIP LOCKED)`
 
-// Retain implements jobstore.Sweeper. Keys whose period is over, guards that say nothing any more and the
-// progress of what has ended go too, uncounted.
+// Retain implements jobstore.Sweeper. Keys whose period is over, guards that say nothing any more, the progress of
+// what has ended and events past HistoryKept go too, uncounted.
 func (s *Store) Retain(ctx context.Context, keep jobstore.Retention, limit int) (int, error) {
 	var states []string
 	var ages []int64
@@ -44,6 +44,9 @@ func (s *Store) Retain(ctx context.Context, keep jobstore.Retention, limit int) 
 	}
 	if err == nil {
 		err = s.exec(ctx, retainProgressSQL, limit)
+	}
+	if err == nil {
+		err = s.exec(ctx, forgetEventsSQL, jobstore.HistoryKept.Microseconds(), limit)
 	}
 	if err != nil {
 		return 0, wrap("remove jobs past retention", err)

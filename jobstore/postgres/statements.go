@@ -24,6 +24,7 @@ func statements() []string {
 		wakeSQL,
 		kindsSQL, editKindSQL, idleKindsSQL, pruneKindsSQL, disableKindSQL, kindSettingsSQL, kindEditionSQL, setKindSettingsSQL, knownKindSQL,
 		tellSQL, toldSQL, linesSQL, lastLinesSQL, clearLinesSQL, pruneLinesSQL, retainProgressSQL,
+		historySQL, noteOrderSQL, noteEditSQL, forgetEventsSQL,
 		explainSQL, explainPausesSQL, explainTakersSQL, explainBlockerSQL, explainCrowdSQL, explainPositionSQL,
 		getSQL, statsSQL, unfinishedSQL, gaugesSQL,
 		examineServerSQL, examineClockSQL, examineRightsSQL, examineWorkSQL,

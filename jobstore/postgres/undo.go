@@ -107,6 +107,9 @@ func (s *Store) undoIn(ctx context.Context, q session, id jobstore.ChangeID, ids
 		}
 	}
 	got.Done = t.done
+	if err := q.run(ctx, s.sql[noteOrderSQL], []any{t.done, jobstore.EventUndone, jobstore.Actor(ctx), id}, nil); err != nil {
+		return got, nil, err
+	}
 	return got, t.groups, s.explainUndo(ctx, q, ids, &got)
 }
 

@@ -24,7 +24,7 @@ func (s *Store) AskCancel(ctx context.Context, ids []jobstore.ID) (jobstore.Chan
 		return jobstore.Changed{}, s.wrap("forget cancels", err)
 	}
 	running := func(state jobstore.State) bool { return state == jobstore.Processing }
-	return s.operate(ctx, ids, order{past: "cancelled", takes: running, do: func(ctx context.Context, q session, t *subject) (string, error) {
+	return s.operate(ctx, ids, order{past: "cancelled", event: jobstore.EventAskedCancel, takes: running, do: func(ctx context.Context, q session, t *subject) (string, error) {
 		_, err := q.exec(ctx, askCancelSQL, t.id, stamp(s.now()))
 		return "", err
 	}})

@@ -91,7 +91,7 @@ func (s *Store) ChangeNext(ctx context.Context, id jobstore.ChangeID, o jobstore
 	if err != nil {
 		return jobstore.Changed{}, s.wrap(fmt.Sprintf("change %d", id), err)
 	}
-	ids = sortedSet(ids)
+	ids, do.change = sortedSet(ids), id
 	changed, err := writing(ctx, s, func(ctx context.Context, q session) (got jobstore.Changed, err error) {
 		c, err := change(ctx, q, id)
 		if err == nil && c.State != jobstore.ChangeRunning {

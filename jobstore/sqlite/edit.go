@@ -22,7 +22,36 @@ func (s *Store) Edit(ctx context.Context, ids []jobstore.ID, e jobstore.Edit) (j
 	if err != nil {
 		return jobstore.Changed{}, s.wrap("edit jobs", err)
 	}
+	change, columns := o.do, list(edited(e))
+	o.event, o.do = noted, func(ctx context.Context, q session, t *subject) (string, error) {
+		if _, err := q.exec(ctx, noteEditSQL, t.id, stamp(s.now()), jobstore.Actor(ctx), columns); err != nil {
+			return "", err
+		}
+		return change(ctx, q, t)
+	}
 	return s.operate(ctx, ids, o)
+}
+
+// edited are the columns that an edit gives new values.
+func edited(e jobstore.Edit) (columns []string) {
+	for _, c := range []struct {
+		name string
+		is   bool
+	}{
+		{"queue", e.Queue != nil},
+		{"priority", e.Priority != nil},
+		{"args", len(e.Args) > 0},
+		{"available_at", e.Delay != nil || !e.AvailableAt.IsZero()},
+		{"max_attempts", e.MaxAttempts != nil},
+		{"timeout", e.Timeout != nil},
+		{"metadata", len(e.Metadata) > 0},
+		{"tags", e.Tags != nil},
+	} {
+		if c.is {
+			columns = append(columns, c.name)
+		}
+	}
+	return columns
 }
 
 func (s *Store) editing(e jobstore.Edit) (order, error) {

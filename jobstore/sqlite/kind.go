@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -123,7 +124,13 @@ ON CONFLICT (of, name) DO UPDATE SET reason = excluded.reason`
 
 // DisableKind implements jobstore.Kinds.
 func (s *Store) DisableKind(ctx context.Context, kind, reason string) error {
-	if _, err := s.exec(ctx, disableKindSQL, kind, reason, stamp(s.now())); err != nil {
+	_, err := writing(ctx, s, func(ctx context.Context, q session) (int64, error) {
+		if _, err := q.exec(ctx, disableKindSQL, kind, reason, stamp(s.now())); err != nil {
+			return 0, err
+		}
+		return 0, s.noteSubject(ctx, q, jobstore.EventDisabled, jobstore.Subject(jobstore.PauseOfDisabled, kind), reason, nil)
+	})
+	if err != nil {
 		return s.wrap("disable kind "+kind, err)
 	}
 	return nil
@@ -175,6 +182,10 @@ func (s *Store) SetKindSettings(ctx context.Context, kind string, was, now json.
 			return 0, fmt.Errorf("%w: somebody else has edited its settings meanwhile; try again", jobstore.ErrRefused)
 		}
 		if _, err := q.exec(ctx, setKindSettingsSQL, kind, optional(string(now))); err != nil {
+			return 0, err
+		}
+		was := cmp.Or(got[0], "{}")
+		if err := s.noteSubject(ctx, q, jobstore.EventSettings, jobstore.Subject(jobstore.PauseOfKind, kind), "", &was); err != nil {
 			return 0, err
 		}
 		return q.exec(ctx, kindEditionSQL)

@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -53,11 +54,16 @@ func scanSubject(r row) (t subject, err error) {
 
 // order is what a person wants done.
 type order struct {
-	past  string // "cancelled"
-	takes func(jobstore.State) bool
+	past   string            // "cancelled"
+	event  string            // what it is in the history, when not as past; "-" when do notes it
+	change jobstore.ChangeID // that it is part of
+	takes  func(jobstore.State) bool
 	// do carries it out for one job, or refuses it with a reason.
 	do func(ctx context.Context, q session, t *subject) (reason string, err error)
 }
+
+// noted as an order's event says that its do has noted it.
+const noted = "-"
 
 func notRunning(s jobstore.State) bool { return s != jobstore.Processing }
 
@@ -110,6 +116,11 @@ func (s *Store) operateIn(ctx context.Context, q session, ids []jobstore.ID, o o
 	}
 	if _, err := s.settleFlows(ctx, q, got.Done, nil, true); err != nil {
 		return got, err
+	}
+	if len(got.Done) > 0 && o.event != noted {
+		if _, err := q.exec(ctx, noteOrderSQL, list(got.Done), stamp(s.now()), cmp.Or(o.event, o.past), jobstore.Actor(ctx), o.change); err != nil {
+			return got, err
+		}
 	}
 	return got, s.announceHeads(ctx, q, groups)
 }

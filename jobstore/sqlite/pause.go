@@ -62,7 +62,13 @@ func (s *Store) PauseOf(ctx context.Context, of jobstore.PauseOf, name string, d
 	if d > 0 {
 		until = later(now, d)
 	}
-	if _, err := s.exec(ctx, pauseOfSQL, string(of), name, until, stamp(now)); err != nil {
+	_, err := writing(ctx, s, func(ctx context.Context, q session) (int64, error) {
+		if _, err := q.exec(ctx, pauseOfSQL, string(of), name, until, stamp(now)); err != nil {
+			return 0, err
+		}
+		return 0, s.noteSubject(ctx, q, jobstore.EventPaused, jobstore.Subject(of, name), "", nil)
+	})
+	if err != nil {
 		return s.wrap("pause "+string(of)+" "+name, err)
 	}
 	return nil
@@ -73,11 +79,23 @@ DELETE FROM job_pauses WHERE of = ?1 AND name = ?2`
 
 // ResumeOf implements jobstore.Pauser.
 func (s *Store) ResumeOf(ctx context.Context, of jobstore.PauseOf, name string) (bool, error) {
-	n, err := s.exec(ctx, resumeOfSQL, string(of), name)
+	_, event := jobstore.PausedEvents(of)
+	n, err := s.resuming(ctx, event, jobstore.Subject(of, name), resumeOfSQL, string(of), name)
 	if err != nil {
 		return false, s.wrap("resume "+string(of)+" "+name, err)
 	}
 	return n > 0, nil
+}
+
+// resuming ends a pause with a statement, and notes that there was one.
+func (s *Store) resuming(ctx context.Context, event, subject, text string, args ...any) (int64, error) {
+	return writing(ctx, s, func(ctx context.Context, q session) (int64, error) {
+		n, err := q.exec(ctx, text, args...)
+		if err != nil || n == 0 {
+			return n, err
+		}
+		return n, s.noteSubject(ctx, q, event, subject, "", nil)
+	})
 }
 
 const pauseSQL = `-- warren: pause
@@ -100,6 +118,9 @@ func (s *Store) Pause(ctx context.Context, queue string, d time.Duration) (known
 		if _, err := q.exec(ctx, pauseSQL, queue, until, stamp(now)); err != nil {
 			return false, err
 		}
+		if err := s.noteSubject(ctx, q, jobstore.EventPaused, jobstore.Subject(jobstore.PauseOfQueue, queue), "", nil); err != nil {
+			return false, err
+		}
 		got, err := gather(ctx, q, knownQueueSQL, scanInt, queue)
 		return err == nil && got[0] != 0, err
 	})
@@ -115,7 +136,7 @@ DELETE FROM warren_paused_queues WHERE queue = ?1`
 
 // Resume implements jobstore.Queues.
 func (s *Store) Resume(ctx context.Context, queue string) (bool, error) {
-	n, err := s.exec(ctx, resumeSQL, queue)
+	n, err := s.resuming(ctx, jobstore.EventResumed, jobstore.Subject(jobstore.PauseOfQueue, queue), resumeSQL, queue)
 	if err != nil {
 		return false, s.wrap("resume queue "+queue, err)
 	}

@@ -133,7 +133,7 @@ func (s *Store) recordIn(
 	if err != nil {
 		return rec, nil, nil, err
 	}
-	w := settling{now: s.now()}
+	w := settling{now: s.now(), by: by}
 	for i := range done {
 		o := &done[i]
 		l := rows[o.ID]
@@ -175,10 +175,15 @@ FROM json_each(?1) o WHERE jobs.id = o.value ->> 0`
 // settling gathers outcomes that are to be written under their leases.
 type settling struct {
 	now        time.Time
+	by         jobstore.HolderID
 	ends, keep [][]any
+	events     [][]any
 }
 
 func (w *settling) add(l *leased, o *jobstore.Outcome) error {
+	if event, note := eventOf(o); event != "" {
+		w.events = append(w.events, []any{o.ID, stamp(w.now), event, l.attempts, o.Duration.Milliseconds(), note, w.by})
+	}
 	attempts := l.attempts
 	if o.Uncount {
 		attempts = max(0, attempts-1)
@@ -213,6 +218,11 @@ func (w *settling) write(ctx context.Context, q session) error {
 	}
 	if len(w.keep) > 0 {
 		if _, err := q.exec(ctx, keepSQL, list(w.keep)); err != nil {
+			return err
+		}
+	}
+	if len(w.events) > 0 {
+		if _, err := q.exec(ctx, noteAttemptsSQL, list(w.events)); err != nil {
 			return err
 		}
 	}

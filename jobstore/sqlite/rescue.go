@@ -15,7 +15,7 @@ SELECT id FROM warren_consumers WHERE expires_at <= ?1 ORDER BY expires_at LIMIT
 
 // heldSQL lists what dead consumers have, and the same for one consumer and what it does not know.
 const heldSQL = `-- warren: held
-SELECT id, queue, priority, coalesce(serial_group, ''), crashes FROM jobs
+SELECT id, queue, priority, coalesce(serial_group, ''), crashes, attempts, holder FROM jobs
 WHERE holder IN (SELECT value FROM json_each(?1)) AND id NOT IN (SELECT value FROM json_each(?2)) ORDER BY id LIMIT ?3`
 
 // backSQL hands a job back. outcome_lease stays as it is: nothing was recorded.
@@ -72,11 +72,13 @@ func (s *Store) expiry(ctx context.Context) (dead int, next time.Duration, err e
 // holding is a job that a consumer has.
 type holding struct {
 	member
-	crashes int
+	crashes  int
+	attempts int
+	holder   jobstore.HolderID
 }
 
 func scanHolding(r row) (h holding, err error) {
-	err = r.Scan(&h.ID, &h.Queue, &h.Priority, &h.group, &h.crashes)
+	err = r.Scan(&h.ID, &h.Queue, &h.Priority, &h.group, &h.crashes, &h.attempts, &h.holder)
 	return h, err
 }
 
@@ -91,13 +93,16 @@ func (s *Store) rescueIn(ctx context.Context, q session, limit, maxCrashes int) 
 		return done, err
 	}
 	var groups []string
+	var events [][]any
 	for _, h := range held {
 		quarantined := maxCrashes > 0 && h.crashes+1 >= maxCrashes
 		if quarantined {
 			_, err = q.exec(ctx, quarantineSQL, h.ID, now)
 			done.Quarantined = append(done.Quarantined, h.ID)
+			events = append(events, []any{h.ID, now, jobstore.EventQuarantined, h.attempts, nil, "", h.holder})
 		} else {
 			_, err = q.exec(ctx, backSQL, h.ID, now, 1, 0)
+			events = append(events, []any{h.ID, now, jobstore.EventRescued, h.attempts, nil, "", h.holder})
 		}
 		if err != nil {
 			return done, err
@@ -109,6 +114,9 @@ func (s *Store) rescueIn(ctx context.Context, q session, limit, maxCrashes int) 
 		case !quarantined:
 			done.Released = append(done.Released, h.Ref)
 		}
+	}
+	if _, err := q.exec(ctx, noteAttemptsSQL, list(events)); err != nil {
+		return done, err
 	}
 	buried, err := q.exec(ctx, buryDeadSQL, list(dead))
 	if err != nil {

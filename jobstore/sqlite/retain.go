@@ -16,8 +16,8 @@ DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state = ?1 AND finished_
 const retainKeysSQL = `-- warren: retain keys
 DELETE FROM job_keys WHERE (kind, identifier) IN (SELECT kind, identifier FROM job_keys WHERE until <= ?1 ORDER BY until LIMIT ?2)`
 
-// Retain implements jobstore.Sweeper. Keys whose period is over, guards that say nothing any more and the
-// progress of what has ended go too, uncounted.
+// Retain implements jobstore.Sweeper. Keys whose period is over, guards that say nothing any more, the progress of
+// what has ended and events past HistoryKept go too, uncounted.
 func (s *Store) Retain(ctx context.Context, keep jobstore.Retention, limit int) (int, error) {
 	gone, err := writing(ctx, s, func(ctx context.Context, q session) (gone int, err error) {
 		now := s.now()
@@ -29,6 +29,9 @@ func (s *Store) Retain(ctx context.Context, keep jobstore.Retention, limit int) 
 			gone += int(n)
 		}
 		if _, err = q.exec(ctx, retainKeysSQL, stamp(now), limit); err != nil {
+			return 0, err
+		}
+		if _, err = q.exec(ctx, forgetEventsSQL, stamp(now.Add(-jobstore.HistoryKept)), limit); err != nil {
 			return 0, err
 		}
 		for _, text := range retainGuardSQL() {

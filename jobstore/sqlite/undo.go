@@ -72,7 +72,7 @@ func (s *Store) UndoNext(
 
 func (s *Store) undoIn(ctx context.Context, q session, c jobstore.Change, ids []jobstore.ID) (jobstore.Changed, error) {
 	anything := func(jobstore.State) bool { return true }
-	got, err := s.operateIn(ctx, q, ids, order{past: "undone", takes: anything, do: func(ctx context.Context, q session, t *subject) (string, error) {
+	got, err := s.operateIn(ctx, q, ids, order{past: "undone", change: c.ID, takes: anything, do: func(ctx context.Context, q session, t *subject) (string, error) {
 		return s.undoOne(ctx, q, c, t)
 	}})
 	if err != nil {

@@ -49,6 +49,7 @@ func Run(t *testing.T, open Open) {
 		{"queues", queuesTests()},
 		{"pause", pauseTests()},
 		{"kinds", kindsTests()},
+		{"history", historyTests()},
 		{"gauges", gaugesTests()},
 		{"guard", guardTests()},
 		{"flow", flowTests()},
