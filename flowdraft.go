@@ -167,7 +167,7 @@ func (b *BatchFlow) describe(d *flowDraft, parent int, where string) int {
 			f.describe(d, batch, place+": ")
 			continue
 		}
-		if job, ok := d.job(m, place); ok {
+		if job, ok := d.counted(m, place); ok {
 			d.flow.Steps[batch].Jobs = append(d.flow.Steps[batch].Jobs, job)
 		}
 	}
@@ -185,7 +185,7 @@ func (d *flowDraft) member(parent int, v any, where string) int {
 	if f, nested := v.(Flow); nested {
 		return f.describe(d, parent, where+": ")
 	}
-	job, ok := d.job(v, where)
+	job, ok := d.counted(v, where)
 	if !ok {
 		return -1
 	}
@@ -227,10 +227,15 @@ func (d *flowDraft) job(v any, where string) (jobstore.NewJob, bool) {
 		d.bad(where, "%w", err)
 		return job, false
 	}
+	return job, true
+}
+
+// counted is job for one of those that MaxFlowJobs is about, which callbacks are not.
+func (d *flowDraft) counted(v any, where string) (jobstore.NewJob, bool) {
 	if d.jobs++; d.jobs == MaxFlowJobs+1 {
 		d.errs = append(d.errs, fmt.Errorf("the flow has more than %d jobs; let the members of its batch add the others", MaxFlowJobs))
 	}
-	return job, true
+	return d.job(v, where)
 }
 
 // flowJob is newJobs for a job of a flow, which cannot be everything that others can.

@@ -102,6 +102,9 @@ func (s *Scope) SetMetadata(v map[string]json.RawMessage) {
 	maps.Copy(s.metadata, v)
 }
 
+// Job is the row as it was claimed.
+func (s *Scope) Job() *jobstore.Job { return s.job }
+
 // ChangeFlow changes what the job adds to its flow if it finishes.
 func (s *Scope) ChangeFlow(by func(*jobstore.FlowChange) error) error {
 	s.mu.Lock()

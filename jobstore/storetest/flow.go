@@ -27,6 +27,7 @@ func flowTests() []test {
 		{"flows are listed and pruned", flowsPruned},
 		{"an outcome that is recorded again releases nothing again", recordedAgain},
 		{"a quarantined member has failed", quarantinedMember},
+		{"random operations keep counters and rows the same", flowProperty},
 	}
 }
 
