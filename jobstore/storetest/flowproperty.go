@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"pgregory.net/rapid"
 
@@ -13,8 +14,16 @@ import (
 // the counters of every step with the rows after each. At the end everything that can run has run: then
 // nothing is open, and each callback is there as often as what it hears of has happened.
 func flowProperty(w *world) {
-	rapid.Check(w.T, func(r *rapid.T) { (&flowModel{world: w, r: r, by: w.consumer()}).play() })
+	runs := 0
+	rapid.Check(w.T, func(r *rapid.T) {
+		if runs++; runs <= flowRuns {
+			(&flowModel{world: w, r: r, by: w.consumer()}).play()
+		}
+	})
 }
+
+// flowRuns keeps the test at a few seconds: each run is a hundred statements and more.
+const flowRuns = 25
 
 type flowModel struct {
 	*world
@@ -71,7 +80,7 @@ func (m *flowModel) random() jobstore.NewFlow {
 	}
 	f := batchOf(rapid.IntRange(-1, 1).Draw(m.r, "allow"), names...)
 	if rapid.Bool().Draw(m.r, "chain around") {
-		f = chainOf(append(names, "last")...)
+		f = chainOf(slices.Concat(names, []string{"last"})...)
 	} else {
 		f.Steps = append(f.Steps, jobstore.NewStep{Name: "inner", Role: jobstore.RoleChain},
 			jobstore.NewStep{Name: "p", Role: jobstore.RoleJob, Parent: 1, Jobs: []jobstore.NewJob{named("p")}},
