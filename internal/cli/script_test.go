@@ -59,7 +59,7 @@ func TestScripts(t *testing.T) {
 					env.Setenv("TAKEN", server.Host) // an address that somebody listens on
 					return err
 				},
-				Cmds:          map[string]func(ts *testscript.TestScript, neg bool, args []string){"sql": sqlCmd(dsn), "exits": exitsCmd},
+				Cmds:          map[string]func(ts *testscript.TestScript, neg bool, args []string){"sql": sqlCmd(dsn), "exits": exitsCmd, "publishflow": flowCmd(dsn)},
 				UpdateScripts: os.Getenv("UPDATE_SCRIPTS") != "",
 			})
 		})

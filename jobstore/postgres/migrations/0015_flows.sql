@@ -1,4 +1,4 @@
--- Chains, batches and defined flows. docs/decisions/0018-flows.md says how they fit together. Programs
+-- Chains, batches and defined flows. docs/decisions/0020-flows.md says how they fit together. Programs
 -- older than this migration end jobs of flows without releasing what follows; the sweep of a newer one does.
 CREATE TABLE @schema@.job_flows (
     id         bigint      PRIMARY KEY,                -- that of the step that holds all others

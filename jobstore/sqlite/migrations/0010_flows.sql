@@ -1,4 +1,4 @@
--- Chains, batches and defined flows. docs/decisions/0018-flows.md says how they fit together.
+-- Chains, batches and defined flows. docs/decisions/0020-flows.md says how they fit together.
 CREATE TABLE job_flows (
     id         INTEGER PRIMARY KEY,                    -- that of the step that holds all others
     name       TEXT    NOT NULL,
