@@ -76,17 +76,17 @@ func runsTable(b *strings.Builder, results []*result) {
 		}
 	}
 	fmt.Fprintf(b, "## Runs\n\n%s. Every line is repeated by the command beside it, in `test/chaos`; a seed repeats the faults and their moments, not the machine's timing.\n\n", versions)
-	b.WriteString("| stage | came to | jobs | unknown commits (there) | rolled back | executions | took | to drain | longest pause | throughput dip | commit | command |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| stage | came to | jobs | unknown commits (there) | rolled back | executions | took | to drain | longest pause | throughput dip | memory and descriptors | commit | command |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range byStage(results) {
 		came := "ok"
 		if len(r.Failures) > 0 {
 			came = fmt.Sprintf("**%d failures**", len(r.Failures))
 		}
 		c := r.Counts
-		fmt.Fprintf(b, "| %s: %s | %s | %d | %d (%d) | %d | %d | %.0f s | %s | %s | %s | %s | `%s` |\n", r.Stage, r.Title, came, c.Jobs, c.Maybe, c.MaybeThere,
-			c.RolledBack, c.Runs, r.Seconds, seconds(r.Drain), seconds(r.LongestPause), r.Throughput, r.Commit, r.Command)
+		fmt.Fprintf(b, "| %s: %s | %s | %d | %d (%d) | %d | %d | %.0f s | %s | %s | %s | %s | %s | `%s` |\n", r.Stage, r.Title, came, c.Jobs, c.Maybe, c.MaybeThere,
+			c.RolledBack, c.Runs, r.Seconds, seconds(r.Drain), seconds(r.LongestPause), r.Throughput, r.Growth, r.Commit, r.Command)
 	}
-	fmt.Fprintf(b, "\nThe longest pause is for how long no execution ended anywhere. The throughput dip is how far the worst %.0f s while jobs were published\nlie below the median of all such windows.\n", dipWindow.Seconds())
+	fmt.Fprintf(b, "\nThe longest pause is for how long no execution ended anywhere. The throughput dip is how far the worst %.0f s while jobs were published\nlie below the median of all such windows. Memory and descriptors are the most that any consumer held in each half of the attack.\n", dipWindow.Seconds())
 	for _, r := range byStage(results) {
 		for i, f := range r.Failures {
 			if i < 3 {

@@ -24,6 +24,7 @@ type result struct {
 	// LongestPause is for how many seconds no job ended anywhere.
 	LongestPause float64            `json:"longest_pause_seconds,omitempty"`
 	Throughput   *throughput        `json:"throughput,omitempty"`
+	Growth       *growth            `json:"growth,omitempty"`
 	Fenced       int                `json:"fenced,omitempty"`
 	Reissued     int                `json:"reissued,omitempty"` // announced again by the lost-hint sweep
 	Recovery     map[string]timings `json:"recovery,omitempty"`

@@ -46,7 +46,7 @@ func randomChaos(ctx context.Context, run *run, r *result, w *world, faults []fa
 	var b book
 	jobs := plan(rand.New(rand.NewPCG(run.seed, 4)), run.jobs, w.ledger, shortTTL)
 	sab := newSaboteur(w, run.seed)
-	stalls := watchStalls(ctx)
+	stalls, held := watchStalls(ctx), w.watchGrowth(ctx, run.attack)
 	var publishing sync.WaitGroup
 	for i := range producers {
 		p := newProducer(ctx, w, &b, run.shipped("producer"), run.seed+uint64(i))
@@ -60,6 +60,9 @@ func randomChaos(ctx context.Context, run *run, r *result, w *world, faults []fa
 	})
 	err := sab.attack(ctx, faults, run.attack)
 	publishing.Wait()
+	if r.Growth = held(); r.Growth.leaks() {
+		r.fail("consumers grew: %s descriptors", r.Growth)
+	}
 	if err != nil {
 		stop()
 		return err
