@@ -1,6 +1,9 @@
 package web
 
-import "github.com/warrenq/warren/jobstore"
+import (
+	"github.com/warrenq/warren"
+	"github.com/warrenq/warren/jobstore"
+)
 
 // Route is one of the routes, for tests.
 type Route struct {
@@ -22,6 +25,6 @@ func Answers() map[string]any {
 	return map[string]any{
 		"Published": &published{}, "Job": &jobstore.Job{}, "Page": &page{}, "Explanation": &Explanation{}, "Logs": &jobLogs{},
 		"Change": &change{}, "Stats": &jobstore.Stats{}, "Queues": &queueList{}, "Consumers": &consumerList{}, "Kinds": &kindList{},
-		"Problem": &Problem{},
+		"Problem": &Problem{}, "Batch": &warren.BatchInfo{},
 	}
 }

@@ -85,3 +85,9 @@ func (h *handler) kinds(w http.ResponseWriter, r *http.Request) error {
 		return list, err
 	})
 }
+
+func (h *handler) batch(w http.ResponseWriter, r *http.Request) error {
+	return about(w, r, func(ctx context.Context, id jobstore.ID) (any, error) {
+		return h.Backend.Batch(ctx, jobstore.StepID(id))
+	})
+}

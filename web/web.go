@@ -36,6 +36,8 @@ type Reader interface {
 	Consumers(ctx context.Context) ([]jobstore.ConsumerInfo, error)
 	Kinds(ctx context.Context) ([]jobstore.KindInfo, error)
 	Why(ctx context.Context, id jobstore.ID) (Explanation, error)
+	// Batch tells how far a batch has come; a client has it.
+	Batch(ctx context.Context, id jobstore.StepID) (warren.BatchInfo, error)
 	// ParsePriorities reads a range of configured priorities, such as 20-40.
 	ParsePriorities(text string) ([]int, error)
 }
@@ -134,6 +136,7 @@ func routes() []route {
 		{method: get, path: base + "/queues", produces: mediaJSON, serve: (*handler).queues},
 		{method: get, path: base + "/consumers", produces: mediaJSON, serve: (*handler).consumers},
 		{method: get, path: base + "/kinds", produces: mediaJSON, serve: (*handler).kinds},
+		{method: get, path: base + "/batches/{id}", produces: mediaJSON, serve: (*handler).batch},
 		{method: get, path: base + "/openapi.json", produces: mediaJSON, serve: (*handler).openapi},
 	}
 }

@@ -29,7 +29,8 @@ func flowCmd(dsn string) func(ts *testscript.TestScript, neg bool, args []string
 			AddChain(probe(`{}`), probe(`{}`)).AllowFailures().OnFinish(probe(`{}`)), probe(`{"outcome":"permanent"}`), probe(`{}`)).Name("nightly"))
 		if args[0] == "choice" {
 			f = &warren.DefinedFlow{Name: "process-data", Version: 3, Steps: []warren.DefinedStep{
-				{Name: "fetch", Job: probe(`{}`)}, {Name: "large?", After: []string{"fetch"}, Decide: true, Job: probe(`{}`)},
+				{Name: "fetch", Job: probe(`{}`)},
+				{Name: "large?", After: []string{"fetch"}, Decide: true, Job: probe(`{}`)},
 				{Name: "large", After: []string{"large?"}, Job: probe(`{}`)},
 			}}
 		}
