@@ -83,13 +83,14 @@ func (c *Consumer) assemble() (*parts, error) {
 		p.polled = dispatch.NewPolledFeed(dispatch.PolledConfig{Claim: claim, Tick: cfg.PollInterval, Budget: cfg.MaxJobs, UntilEmpty: cfg.UntilEmpty, EmptyFor: cfg.EmptyFor, Pass: p.pass})
 		p.feed = p.polled
 	}
+	files := &worker.Files{List: cfg.Store, Content: cfg.Files, MaxSize: cfg.MaxFile}
 	p.sweeper = sweeper.New(sweeper.Config{
 		Store: cfg.Store, Announcer: c.client.announcer, Depth: depth,
 		// Two consumers of one process are two leaders, and a process id may be that of another container.
 		Self: fmt.Sprintf("%s:%d:%08x", c.self.Host, c.self.PID, rand.Uint32()), Retention: cfg.Retention, Log: cfg.Log,
 		Tick: cfg.Sweep.Tick, LostHints: cfg.Sweep.LostHints, Heads: cfg.Sweep.Heads, Rescue: cfg.Sweep.Rescue,
 		Retain: cfg.Sweep.Retain, LeaderTTL: cfg.Sweep.LeaderTTL, RescueHold: cfg.Heartbeat.TTL,
-		Rescued: c.client.rescued, Swept: c.client.swept, Missed: c.client.missed,
+		Files: files.Sweep, Rescued: c.client.rescued, Swept: c.client.swept, Missed: c.client.missed,
 	})
 	p.keeper.OnBeat(p.sweeper.Heartbeat)
 	guards := guarding{store: cfg.Store, released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) }, log: cfg.Log}
@@ -99,7 +100,7 @@ func (c *Consumer) assemble() (*parts, error) {
 	}
 	p.pool = worker.NewPool(worker.PoolConfig{
 		Slots: cfg.Concurrency, Open: open, Feed: p.feed, Completer: p.completer, Kinds: cfg.Registry.workers(guards, cfg.Keys, c.client),
-		Noter: cfg.Store, Finisher: cfg.Store, Journal: p.journal, Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) }, Drain: cfg.DrainTimeout, Grace: cfg.Grace, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
+		Noter: cfg.Store, Finisher: cfg.Store, Journal: p.journal, Files: files, Returner: cfg.Store, Released: func(refs []jobstore.Ref) { relay.AddReleased(refs...) }, Drain: cfg.DrainTimeout, Grace: cfg.Grace, Now: c.now, Memory: !cfg.NoMemory, Hooks: cfg.Hooks,
 		Started: c.started, Ended: c.ended, Stuck: c.stuck, MaxStuck: cfg.MaxStuck, Log: cfg.Log,
 	})
 	return p, nil

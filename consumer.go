@@ -26,6 +26,8 @@ type ConsumerStore interface {
 	jobstore.Recorder
 	jobstore.Noter
 	jobstore.Teller
+	jobstore.Filer
+	jobstore.FileStore
 	jobstore.Registrar
 	jobstore.Elector
 	jobstore.Sweeper
@@ -106,6 +108,11 @@ type ConsumerConfig struct {
 	// MaxJobLog is how many bytes of lines the log of a job keeps, over all of its attempts; what is more is dropped
 	// and counted. Default 1 MiB; negative = jobs have no logs of their own. See Logger.
 	MaxJobLog int64
+	// Files keeps the content of files that handlers Attach. Default: Store, the job database itself. FileDir is a
+	// directory; a store of your own fulfils the interface. It must be the same in all consumers.
+	Files jobstore.FileStore
+	// MaxFile is how many bytes one of them may have. Default 16 MiB.
+	MaxFile int64
 	// NoMemory leaves out the record of the heap before and after each attempt, which costs a few
 	// microseconds.
 	NoMemory bool
@@ -160,6 +167,12 @@ func (c ConsumerConfig) withDefaults() ConsumerConfig {
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = 25 * time.Second
 	}
+	if c.MaxFile == 0 {
+		c.MaxFile = 16 << 20
+	}
+	if c.Files == nil {
+		c.Files = c.Store
+	}
 	if c.MaxJobLog == 0 {
 		c.MaxJobLog = 1 << 20
 	}
@@ -202,6 +215,9 @@ func (c *ConsumerConfig) validate(configured []int) error {
 		if c.Concurrency != c.Scale.Max {
 			errs = append(errs, fmt.Errorf("concurrency %d and scale are both set; keep one", c.Concurrency))
 		}
+	}
+	if c.MaxFile < 0 {
+		errs = append(errs, fmt.Errorf("max file %d is negative; leave it out for 16 MiB", c.MaxFile))
 	}
 	if c.Concurrency < 0 {
 		errs = append(errs, fmt.Errorf("concurrency %d is negative", c.Concurrency))

@@ -282,6 +282,8 @@ type Store interface {
 	Noter
 	Teller
 	LogKeeper
+	Filer
+	FileStore
 	Registrar
 	Elector
 	Sweeper

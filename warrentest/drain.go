@@ -3,6 +3,7 @@ package warrentest
 import (
 	"context"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -28,6 +29,8 @@ type Attempt struct {
 	Output []byte
 	// Progress is what the handler gave to warren.Progress last; nil = it said nothing.
 	Progress *jobstore.Progress
+	// Files are the files of the job, by name, with what the handler gave to warren.Attach.
+	Files map[string][]byte
 	// Log is what the handler wrote to warren.Logger at info and above.
 	Log []jobstore.Line
 }
@@ -124,6 +127,9 @@ func (e *Env) attempt(ctx context.Context, ended *warren.Event) (*Attempt, error
 	if a.Log, err = e.store.Lines(ctx, jobstore.LineFilter{Job: job.ID, After: jobstore.LineMark{LeaseNo: ended.Job.LeaseNo}}); err != nil {
 		return nil, err
 	}
+	if a.Files, err = e.files(ctx, job.ID); err != nil {
+		return nil, err
+	}
 	if !a.State.Final() {
 		a.Delay = max(job.AvailableAt.Sub(e.Now()), 0)
 	}
@@ -131,6 +137,25 @@ func (e *Env) attempt(ctx context.Context, ended *warren.Event) (*Attempt, error
 	defer e.mu.Unlock()
 	e.ran = append(e.ran, *a)
 	return a, nil
+}
+
+// files reads the files of a job.
+func (e *Env) files(ctx context.Context, id jobstore.ID) (map[string][]byte, error) {
+	list, err := e.store.Files(ctx, id)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	files := make(map[string][]byte, len(list))
+	for _, f := range list {
+		content, err := e.store.OpenFile(ctx, f.ID)
+		if err == nil {
+			files[f.Name], err = io.ReadAll(content)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
 }
 
 // consumer makes one that runs a single job, if there is one due.

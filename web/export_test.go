@@ -25,6 +25,6 @@ func Answers() map[string]any {
 	return map[string]any{
 		"Published": &published{}, "Job": &jobstore.Job{}, "Page": &page{}, "Explanation": &Explanation{}, "Logs": &jobLogs{},
 		"Change": &change{}, "Stats": &jobstore.Stats{}, "Queues": &queueList{}, "Consumers": &consumerList{}, "Kinds": &kindList{},
-		"Problem": &Problem{}, "Batch": &warren.BatchInfo{},
+		"Problem": &Problem{}, "Batch": &warren.BatchInfo{}, "Files": &fileList{},
 	}
 }

@@ -21,6 +21,7 @@ const (
 	mediaProblem = "application/problem+json"
 	mediaEvents  = "text/event-stream"
 	mediaText    = "text/plain"
+	mediaAny     = "application/octet-stream" // or whatever a file says that it is
 )
 
 // guarded comes before everything else: the headers of every answer, the names this server goes
@@ -110,7 +111,7 @@ func (h *handler) methods(r *http.Request) []string {
 
 // negotiate refuses bodies that the route does not take and clients that do not take its answer.
 func negotiate(r *http.Request, one route) error {
-	if accept := strings.Join(r.Header.Values("Accept"), ","); !accepts(accept, one.produces) && (one.also == "" || !accepts(accept, one.also)) {
+	if accept := strings.Join(r.Header.Values("Accept"), ","); one.produces != mediaAny && !accepts(accept, one.produces) && (one.also == "" || !accepts(accept, one.also)) {
 		return problem(http.StatusNotAcceptable, "not-acceptable", "the answer is "+one.produces+", which the Accept header excludes")
 	}
 	if coding := r.Header.Get("Content-Encoding"); coding != "" && coding != "identity" {

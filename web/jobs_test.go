@@ -3,10 +3,12 @@ package web_test
 import (
 	"encoding/json"
 	"fmt"
+	"mime"
 	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/warrenq/warren/internal/app"
 	"github.com/warrenq/warren/jobstore"
@@ -301,4 +303,63 @@ func TestLogLines(t *testing.T) {
 	}
 	r.want(404, "GET", job(1<<40, "/logs"), "")
 	r.want(404, "GET", job(1<<40, "/logs?download=1"), "")
+}
+
+// Files come to be saved and not to be shown, whatever they are called and say that they are.
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	r := serve(t)
+	ids := r.publish(`{"kind":"probe"}`, `{"kind":"probe"}`)
+	names := []string{`plain.txt`, `ü "q"; filename=x.html`, `a%2Fb?c#d`}
+	r.attach(ids[0], names)
+	got := r.want(200, "GET", job(ids[0], "/files"), "")
+	r.conforms("Files", got)
+	if list := read[struct{ Files []jobstore.File }](r, got); len(list.Files) != len(names) || list.Files[0].Type != "text/html" {
+		t.Errorf("files: %s", got.body)
+	}
+	for _, name := range names {
+		got := r.want(200, "GET", job(ids[0], "/files/", url.PathEscape(name)), "", "Accept: image/png")
+		h := got.Header
+		how, params, err := mime.ParseMediaType(h.Get("Content-Disposition"))
+		if string(got.body) != "<script>"+name || how != "attachment" || params["filename"] != name || err != nil {
+			t.Errorf("%s: %s, %s %v %v", name, got.body, how, params, err)
+		}
+		if h.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(h.Get("Content-Security-Policy"), "sandbox") || h.Get("Content-Type") != "text/html" {
+			t.Errorf("%s: %v", name, h)
+		}
+	}
+	r.want(200, "HEAD", job(ids[0], "/files/plain.txt"), "")
+	r.want(404, "GET", job(ids[0], "/files/other"), "")
+	r.want(404, "GET", job(1<<40, "/files"), "")
+	if got := r.want(200, "GET", job(ids[1], "/files"), ""); strings.TrimSpace(string(got.body)) != `{"files":[]}` {
+		t.Errorf("no files: %s", got.body)
+	}
+}
+
+// attach gives a job files, under a lease that a test has taken.
+func (r *rig) attach(id jobstore.ID, names []string) {
+	r.Helper()
+	store := r.app.Store
+	holder, err := store.Register(r.Context(), jobstore.Consumer{Kinds: []string{"probe"}, Queues: []string{"default"}, Priorities: []int{10}}, time.Hour)
+	if err != nil {
+		r.Fatal(err)
+	}
+	by := jobstore.Claimant{Holder: holder, Queues: []string{"default"}, Priorities: []int{10}, Kinds: []string{"probe"}, Token: 1}
+	claimed, err := store.Claim(r.Context(), by, []jobstore.ID{id})
+	if err != nil || len(claimed.Leases) != 1 {
+		r.Fatalf("%+v, %v", claimed, err)
+	}
+	for _, name := range names {
+		file, err := store.BeginFile(r.Context(), holder, claimed.Leases[0].Job.LeaseNo, jobstore.File{Job: id, Name: name, Type: "text/html"}, 100)
+		if err != nil {
+			r.Fatal(err)
+		}
+		n, err := store.WriteFile(r.Context(), file, strings.NewReader("<script>"+name))
+		if err == nil {
+			err = store.EndFile(r.Context(), holder, file, n)
+		}
+		if err != nil {
+			r.Fatal(err)
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"io"
 	"net/http"
 	"time"
 
@@ -30,6 +31,8 @@ type Publisher interface {
 type Reader interface {
 	Get(ctx context.Context, id jobstore.ID) (jobstore.Job, error)
 	Lines(ctx context.Context, f jobstore.LineFilter) ([]jobstore.Line, error)
+	Files(ctx context.Context, id jobstore.ID) ([]jobstore.File, error)
+	OpenFile(ctx context.Context, id jobstore.FileID) (io.ReadCloser, error)
 	List(ctx context.Context, f jobstore.Filter) ([]jobstore.Job, error)
 	Stats(ctx context.Context) (jobstore.Stats, error)
 	Queues(ctx context.Context) ([]jobstore.QueueInfo, error)
@@ -131,6 +134,8 @@ func routes() []route {
 		{method: post, path: one + "/cancel", produces: mediaJSON, serve: (*handler).cancel},
 		{method: get, path: one + "/why", produces: mediaJSON, serve: (*handler).why},
 		{method: get, path: one + "/logs", produces: mediaJSON, also: mediaText, params: logParams(), serve: (*handler).logs},
+		{method: get, path: one + "/files", produces: mediaJSON, serve: (*handler).files},
+		{method: get, path: one + "/files/{name}", produces: mediaAny, serve: (*handler).file},
 		{method: get, path: one + "/events", produces: mediaEvents, params: []string{"logs"}, serve: (*handler).events},
 		{method: get, path: base + "/stats", produces: mediaJSON, serve: (*handler).stats},
 		{method: get, path: base + "/queues", produces: mediaJSON, serve: (*handler).queues},

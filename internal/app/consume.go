@@ -14,6 +14,7 @@ import (
 	"github.com/warrenq/warren/internal/lifecycle"
 	"github.com/warrenq/warren/internal/sdnotify"
 	"github.com/warrenq/warren/internal/worker"
+	"github.com/warrenq/warren/jobstore"
 )
 
 // ConsumerOptions are what `consumer run` adds to the configuration.
@@ -164,4 +165,12 @@ func (a *App) jobLog() int64 {
 		return -1 // where 0 is the default
 	}
 	return a.Config.MaxJobLog
+}
+
+// Files is where the content of jobs' files is.
+func (a *App) Files() jobstore.FileStore {
+	if a.Config.FilesDir == "" {
+		return a.Store
+	}
+	return warren.FileDir(a.Config.FilesDir)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"slices"
@@ -40,6 +41,11 @@ type backend struct {
 func (b *backend) Why(ctx context.Context, id jobstore.ID) (web.Explanation, error) {
 	e, err := b.app.Why(ctx, id)
 	return web.Explanation{ID: e.ID, State: e.State, Verdict: e.Verdict, Now: e.Now, Gates: e.Gates}, err
+}
+
+// OpenFile implements web.Reader.
+func (b *backend) OpenFile(ctx context.Context, id jobstore.FileID) (io.ReadCloser, error) {
+	return b.app.Files().OpenFile(ctx, id)
 }
 
 // ParsePriorities implements web.Reader.

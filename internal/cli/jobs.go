@@ -21,7 +21,7 @@ import (
 
 func jobsCmd(env *Env) *cobra.Command {
 	return group(&cobra.Command{Use: "jobs", Short: "Look at jobs and change what becomes of them"}, append(
-		[]*cobra.Command{jobsListCmd(env), jobsShowCmd(env), jobsHistoryCmd(env), jobsDiffCmd(env), jobsLogsCmd(env)}, orderCmds(env)...)...)
+		[]*cobra.Command{jobsListCmd(env), jobsShowCmd(env), jobsHistoryCmd(env), jobsDiffCmd(env), jobsLogsCmd(env), jobsFilesCmd(env), jobsFileCmd(env)}, orderCmds(env)...)...)
 }
 
 type filterFlags struct {

@@ -95,7 +95,7 @@ func exists(program func(*cli.Env) *cobra.Command, typed string) error {
 	switch {
 	case err != nil:
 		return err
-	case cmd.HasSubCommands():
+	case cmd.HasSubCommands() && cmd.Args(cmd, []string{"below"}) == nil: // a group takes anything, and says that it knows no such command
 		return errors.New("it is no command of its own")
 	}
 	if err := cmd.ParseFlags(rest); err != nil || cmd.Args == nil {

@@ -50,6 +50,7 @@ func TestComplaintsOfTheFile(t *testing.T) {
 		"weights: {queues: {'a b': 1}}":  `weights.queues: "a b" is not a queue name`,
 		"hint_size: 1001":                `hint_size: "1001" is not a whole number from 1 to 1000`,
 		"max_attempts: -1":               `max_attempts: "-1" is not a whole number from 0`,
+		"max_file: 0":                    `max_file: "0" is not from 1 byte to 1024GiB`,
 		"max_job_log: 2GiB":              `max_job_log: "2GiB" is not from 0 (jobs have no logs) to 1GiB`,
 		"max_args: 65MiB":                `max_args: "65MiB" is not from 2 bytes to 64MiB`,
 		"max_args: big":                  `max_args: "big" is not a size; write one such as 262144, 256KiB`,

@@ -72,6 +72,10 @@ type Config struct {
 	HintSize int
 	// MaxJobLog is how many bytes of lines the log of a job keeps, 0 for no logs of jobs. Default 1 MiB.
 	MaxJobLog int64
+	// FilesDir is the directory that keeps the content of files of jobs, "" for the database.
+	FilesDir string
+	// MaxFile is how many bytes such a file may have. Default 16 MiB.
+	MaxFile int64
 	// DrainTimeout is how long a stopping consumer waits for its handlers. Default 25 s.
 	DrainTimeout time.Duration
 	// QueueType is the type of new broker queues: auto, classic or quorum. Default auto.

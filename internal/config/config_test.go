@@ -34,7 +34,7 @@ func TestDefaults(t *testing.T) {
 			jobstore.Finished: 14 * day, jobstore.Redundant: 14 * day, jobstore.Cancelled: 14 * day,
 			jobstore.PermanentlyFailed: 90 * day, jobstore.Quarantined: 90 * day,
 		},
-		Concurrency: 10, Order: "strict", PollInterval: time.Second, HintSize: 50, MaxJobLog: 1 << 20, DrainTimeout: 25 * time.Second, QueueType: "auto", LogFormat: "auto", LogLevel: "info", Migrate: "auto",
+		Concurrency: 10, Order: "strict", PollInterval: time.Second, HintSize: 50, MaxJobLog: 1 << 20, MaxFile: 16 << 20, DrainTimeout: 25 * time.Second, QueueType: "auto", LogFormat: "auto", LogLevel: "info", Migrate: "auto",
 	}
 	sameConfig(t, c, &want)
 	for _, s := range c.Settings() {
@@ -79,7 +79,7 @@ func TestEveryKeyInAFile(t *testing.T) {
 			jobstore.Finished: 7 * day, jobstore.PermanentlyFailed: 30 * day, jobstore.Cancelled: 36 * time.Hour, jobstore.Quarantined: time.Hour,
 		},
 		Concurrency: 40, Order: "weighted", Weights: warren.Weights{Queues: map[string]int{"default": 2}, Priorities: map[int]int{10: 3}},
-		PollInterval: 500 * time.Millisecond, HintSize: 1, MaxJobLog: 8 << 20, DrainTimeout: 90 * time.Second, QueueType: "quorum", APIToken: canary, Keys: "2026a:UzNDUjNULUNBTkFSWS03UzNDUjNULUNBTkFSWS03eHg=", LogFormat: "json", LogLevel: "warn",
+		PollInterval: 500 * time.Millisecond, HintSize: 1, MaxJobLog: 8 << 20, MaxFile: 1 << 30, FilesDir: "/srv/files", DrainTimeout: 90 * time.Second, QueueType: "quorum", APIToken: canary, Keys: "2026a:UzNDUjNULUNBTkFSWS03UzNDUjNULUNBTkFSWS03eHg=", LogFormat: "json", LogLevel: "warn",
 		Migrate: "never",
 	})
 	checkKinds(t, c.Kinds)

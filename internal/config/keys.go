@@ -190,6 +190,19 @@ func programKeys() []key {
 			}),
 			show: func(c *Config) string { return FormatSize(c.MaxJobLog) },
 		},
+		textKey("files_dir", "", func(c *Config) *string { return &c.FilesDir }, func(s string) (string, error) { return s, nil }),
+		{
+			name: "max_file", byDefault: "16MiB",
+			set: scalar(func(c *Config, s string) error {
+				n, err := ParseSize(s)
+				if err == nil && (n < 1 || n > 1<<40) {
+					err = fmt.Errorf("%q is not from 1 byte to 1024GiB", s)
+				}
+				c.MaxFile = n
+				return err
+			}),
+			show: func(c *Config) string { return FormatSize(c.MaxFile) },
+		},
 		{
 			name: "drain_timeout", byDefault: "25s",
 			set: scalar(func(c *Config, s string) (err error) {

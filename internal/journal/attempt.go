@@ -217,20 +217,12 @@ func (a *Attempt) progress(now time.Time) jobstore.Progress {
 	return p
 }
 
-// End ends the attempt. It returns what is to come with its outcome, a Progress as JSON, nil if it has said nothing.
-// A job that is finished has nowhere to go on.
-func (a *Attempt) End(finished bool) json.RawMessage {
+// Note is what is to come with an outcome, a Progress as JSON, nil if the attempt has said nothing. A job that is
+// finished has nowhere to go on.
+func (a *Attempt) Note(finished bool) json.RawMessage {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ended {
-		return nil
-	}
-	a.dropped()
-	a.ended = true
-	if a.written {
-		a.journal.sweep(a.job, a.row.LeaseNo)
-	}
-	if !a.spoke {
+	if !a.spoke || a.ended {
 		return nil
 	}
 	p := a.progress(time.Now())
@@ -242,4 +234,18 @@ func (a *Attempt) End(finished bool) json.RawMessage {
 		return nil // numbers and texts always encode
 	}
 	return text
+}
+
+// End ends the attempt, once its outcome is known.
+func (a *Attempt) End() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.ended {
+		return
+	}
+	a.dropped()
+	a.ended = true
+	if a.written {
+		a.journal.sweep(a.job, a.row.LeaseNo)
+	}
 }

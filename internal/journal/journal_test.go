@@ -118,18 +118,19 @@ func TestWhatHasEndedIsNotTold(t *testing.T) {
 	a, b := j.Open(short, r.by.Holder), j.Open(long, r.by.Holder)
 	a.Progress(1, 2, "short")
 	b.Progress(1, 2, "long")
-	if note := string(a.End(true)); !strings.Contains(note, `"message":"short"`) {
+	if note := string(a.Note(true)); !strings.Contains(note, `"message":"short"`) {
 		t.Errorf("the outcome brings %s", note)
 	}
+	a.End()
 	a.Progress(2, 2, "from a goroutine that was left behind")
 	r.flush(j)
 	if r.told(short.ID) != nil || r.told(long.ID).Message != "long" {
 		t.Errorf("told: %+v, %+v", r.told(short.ID), r.told(long.ID))
 	}
-	if a.End(true) != nil || j.Open(r.attempt(), r.by.Holder).End(true) != nil {
+	if a.Note(true) != nil || j.Open(r.attempt(), r.by.Holder).Note(true) != nil {
 		t.Error("there was nothing to bring")
 	}
-	b.End(false)
+	b.End()
 	next := r.attempt()
 	j.Open(next, r.by.Holder).Progress(1, 0, "sweeps up")
 	r.flush(j)
@@ -161,7 +162,7 @@ func TestLogKeepsToItsSize(t *testing.T) {
 			r.flush(j)
 			say(a, 9, 100)
 		}
-		a.End(false)
+		a.End()
 		r.flush(j)
 		long, told := 0, 0
 		for _, l := range r.lines(job) {
@@ -203,7 +204,7 @@ func TestLinesThatComeTooFast(t *testing.T) {
 	say(a, 1000, 1000) // nobody writes meanwhile
 	r.flush(j)
 	say(a, 1, 10)
-	a.End(true)
+	a.End()
 	r.flush(j)
 	texts := r.texts(job.ID)
 	kept := len(texts) - 2

@@ -48,6 +48,9 @@ func (s *Sweeper) retainOnce(ctx context.Context) (time.Duration, error) {
 	if _, err := s.cfg.Store.PruneFlows(ctx, ages, s.cfg.Batch); err != nil {
 		return 0, err
 	}
+	if err := s.sweepFiles(ctx); err != nil {
+		return 0, err
+	}
 	for range rounds {
 		n, err := s.cfg.Store.Retain(ctx, s.cfg.Retention, 10*s.cfg.Batch)
 		if err != nil {
@@ -61,4 +64,17 @@ func (s *Sweeper) retainOnce(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	return s.cfg.Tick, nil
+}
+
+// sweepFiles removes files that belong to nobody.
+func (s *Sweeper) sweepFiles(ctx context.Context) error {
+	if s.cfg.Files == nil {
+		return nil
+	}
+	for range rounds {
+		if n, err := s.cfg.Files(ctx, s.cfg.Batch); err != nil || n == 0 {
+			return err
+		}
+	}
+	return nil
 }

@@ -60,6 +60,8 @@ type Config struct {
 	MaxCrashes int           // 3
 	Batch      int           // 500 rows a statement
 	Retention  jobstore.Retention
+	// Files removes at most limit files that belong to nobody, and returns how many; nil = nobody keeps files.
+	Files func(ctx context.Context, limit int) (int, error)
 	// Rescued, if set, is told what a rescue found, Swept how long each part of the round took, and Missed
 	// of schedules whose ticks did not run in time.
 	Rescued func(jobstore.Rescued)

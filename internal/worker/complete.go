@@ -39,6 +39,7 @@ func (s *Scope) CompleteTx(ctx context.Context, tx jobstore.Tx) error {
 	}
 	out := Decide(w.Lease, nil, nil, Policy{}).Outcome
 	out.Duration = time.Since(s.under.began)
+	s.Last(true)
 	out.Output, out.Metadata = s.Kept()
 	if out.Step != 0 {
 		out.Flow = s.flowChange()

@@ -74,6 +74,8 @@ type PoolConfig struct {
 	Journal *journal.Journal
 	// Finisher records the outcomes that handlers write in transactions of their own.
 	Finisher Finisher
+	// Files keeps what attempts attach; nil = nobody does.
+	Files *Files
 	// Returner hands back rows of a lost term, so that they run at once elsewhere.
 	Returner Returner
 	// Released takes those rows to be announced.
@@ -255,7 +257,7 @@ func (p *Pool) attempt(w Work, r *runner) {
 	}
 	began := time.Now()
 	scope := NewScope(&w.Lease.Job, p.cfg.Log)
-	scope.Heard(p.cfg.Journal, w.Term.Holder)
+	scope.Heard(p.cfg.Journal, p.cfg.Files, w.Term.Holder)
 	scope.under = underway{finisher: p.cfg.Finisher, work: w, began: began}
 	err, cause := p.run(w, kind, scope, r)
 	if p.hooked() && !errors.Is(cause, ErrLeaseLost) {

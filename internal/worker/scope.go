@@ -21,6 +21,7 @@ type Scope struct {
 	journal *journal.Journal // nil = nobody hears what the attempt says
 	by      jobstore.HolderID
 	under   underway // what a consumer runs it with; empty elsewhere
+	files   *Files   // nil = nobody keeps files
 
 	mu       sync.Mutex
 	attempt  *journal.Attempt // since it has said something
@@ -33,8 +34,10 @@ type Scope struct {
 // NewScope makes the scope of one attempt.
 func NewScope(job *jobstore.Job, log *zap.Logger) *Scope { return &Scope{log: log, job: job} }
 
-// Heard has a journal take what the attempt says, under a lease of by.
-func (s *Scope) Heard(in *journal.Journal, by jobstore.HolderID) { s.journal, s.by = in, by }
+// Heard has a journal take what the attempt says, and files what it attaches, under a lease of by.
+func (s *Scope) Heard(in *journal.Journal, files *Files, by jobstore.HolderID) {
+	s.journal, s.files, s.by = in, files, by
+}
 
 // Attempt is where to say something; nil where nobody hears it, or any more.
 func (s *Scope) Attempt() *journal.Attempt {
@@ -46,17 +49,28 @@ func (s *Scope) Attempt() *journal.Attempt {
 	return s.attempt
 }
 
-// End ends what the attempt says. The last of its progress becomes metadata.
-func (s *Scope) End(finished bool) {
+// Last makes metadata of the last of its progress.
+func (s *Scope) Last(finished bool) {
 	s.mu.Lock()
 	attempt := s.attempt
-	s.ended = true
 	s.mu.Unlock()
 	if attempt == nil {
 		return
 	}
-	if progress := attempt.End(finished); progress != nil {
+	if progress := attempt.Note(finished); progress != nil {
 		s.SetMetadata(map[string]json.RawMessage{jobstore.ProgressKey: progress})
+	}
+}
+
+// End ends what the attempt says.
+func (s *Scope) End(finished bool) {
+	s.Last(finished)
+	s.mu.Lock()
+	attempt := s.attempt
+	s.ended = true
+	s.mu.Unlock()
+	if attempt != nil {
+		attempt.End()
 	}
 }
 

@@ -28,6 +28,9 @@ keys AS (
 ),
 logs AS (
   DELETE FROM @schema@.job_logs l USING gone g WHERE l.job_id = g.id
+),
+files AS (
+  UPDATE @schema@.job_files f SET gone = true FROM gone g WHERE f.job_id = g.id
 )
 SELECT id, serial_group FROM gone`
 

@@ -25,6 +25,7 @@ func statements() []string {
 		kindsSQL, editKindSQL, idleKindsSQL, pruneKindsSQL, disableKindSQL, kindSettingsSQL, kindEditionSQL, setKindSettingsSQL, knownKindSQL,
 		tellSQL, toldSQL, linesSQL, lastLinesSQL, clearLinesSQL, pruneLinesSQL, retainProgressSQL,
 		historySQL, noteOrderSQL, noteEditSQL, forgetEventsSQL,
+		beginFileSQL, endFileSQL, filesSQL, lostFilesSQL, forgetFilesSQL, writePartSQL, readPartSQL, removePartsSQL,
 		explainSQL, explainPausesSQL, explainTakersSQL, explainBlockerSQL, explainCrowdSQL, explainPositionSQL,
 		getSQL, statsSQL, unfinishedSQL, gaugesSQL,
 		examineServerSQL, examineClockSQL, examineRightsSQL, examineWorkSQL,

@@ -54,6 +54,7 @@ func Run(t *testing.T, open Open) {
 		{"guard", guardTests()},
 		{"flow", flowTests()},
 		{"journal", journalTests()},
+		{"files", fileTests()},
 		{"admin", adminTests()},
 		{"property", propertyTests()},
 	} {
