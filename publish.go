@@ -41,6 +41,7 @@ type PublishOpts struct {
 	MaxAttempts int           // 0 = the kind's; Unlimited = no limit
 	Timeout     time.Duration // 0 = the kind's
 	Metadata    any           // encoded as JSON; kept with the row
+	By          string        // for whom, at most 255 bytes: created_by of the metadata, unless they have one; to select by
 	Tags        []string
 }
 

@@ -77,7 +77,7 @@ func (r *rules) hooked(ctx context.Context, item Item) (jobstore.NewJob, error) 
 			return jobstore.NewJob{}, fmt.Errorf("publish hook: %w", err)
 		}
 	}
-	if err := item.expires(); err != nil {
+	if err := errors.Join(item.expires(), item.createdBy()); err != nil {
 		return jobstore.NewJob{}, invalidJobError{err}
 	}
 	job, err := r.newJob(item.Kind, item.Args, item.Opts)

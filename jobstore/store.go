@@ -197,6 +197,7 @@ type Filter struct {
 	Priorities   []int
 	Identifiers  []string
 	SerialGroups []string
+	CreatedBy    []string // created_by of their metadata
 	Tags         []string
 	Where        []ArgsMatch
 	OlderThan    time.Duration // created at least this long ago
@@ -224,6 +225,8 @@ type Reader interface {
 	Get(ctx context.Context, id ID) (Job, error)
 	List(ctx context.Context, f Filter) ([]Job, error)
 	Stats(ctx context.Context) (Stats, error)
+	// EndedByKind counts the jobs that ended within a period and are still kept, by kind.
+	EndedByKind(ctx context.Context, within time.Duration) ([]KindEnded, error)
 	// Unfinished returns those of the identifiers that have a job which is not done.
 	// PERMANENTLY_FAILED counts as not done.
 	Unfinished(ctx context.Context, identifiers []string, excludeProcessing bool) ([]string, error)

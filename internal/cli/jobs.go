@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/warrenq/warren/internal/app"
 	"github.com/warrenq/warren/internal/config"
 	"github.com/warrenq/warren/internal/terminal"
 	"github.com/warrenq/warren/jobstore"
@@ -25,11 +23,11 @@ func jobsCmd(env *Env) *cobra.Command {
 }
 
 type filterFlags struct {
-	states, queues, kinds, identifiers, groups, tags, where, ids []string
-	priorities                                                   string
-	older                                                        durationFlag
-	limit                                                        int
-	unlimited                                                    bool // 0, the default of limit, is no limit
+	states, queues, kinds, identifiers, groups, by, tags, where, ids []string
+	priorities                                                       string
+	older                                                            durationFlag
+	limit                                                            int
+	unlimited                                                        bool // 0, the default of limit, is no limit
 }
 
 // add gives cmd the flags of a filter, some under other names.
@@ -42,6 +40,7 @@ func (f *filterFlags) add(cmd *cobra.Command, rename map[string]string) {
 	fl.StringVar(&f.priorities, name("priority"), "", "priorities: 10, 20-40, 25-, -20, or several with commas")
 	fl.StringArrayVar(&f.identifiers, "identifier", nil, "an identifier; may be repeated")
 	fl.StringArrayVar(&f.groups, "serial-group", nil, "a serial group; may be repeated")
+	fl.StringArrayVar(&f.by, "by", nil, "for whom it was published; may be repeated")
 	fl.StringArrayVar(&f.tags, name("tag"), nil, "a tag that the job has; may be repeated")
 	fl.StringArrayVar(&f.ids, "id", nil, "numbers of jobs: 17, 100-250, or several with commas; may be repeated")
 	fl.StringArrayVar(&f.where, "where", nil, "a value inside the args: args.to=a@example.com; may be repeated")
@@ -55,13 +54,13 @@ func (f *filterFlags) add(cmd *cobra.Command, rename map[string]string) {
 
 // given reports whether anything but a limit was asked for.
 func (f *filterFlags) given() bool {
-	return len(f.states)+len(f.queues)+len(f.kinds)+len(f.identifiers)+len(f.groups)+len(f.tags)+len(f.where)+len(f.ids) > 0 ||
+	return len(f.states)+len(f.queues)+len(f.kinds)+len(f.identifiers)+len(f.groups)+len(f.by)+len(f.tags)+len(f.where)+len(f.ids) > 0 ||
 		f.priorities != "" || f.older > 0
 }
 
 func (f *filterFlags) filter(cfg *config.Config) (jobstore.Filter, error) {
 	out := jobstore.Filter{
-		Queues: f.queues, Kinds: f.kinds, Identifiers: f.identifiers, SerialGroups: f.groups, Tags: f.tags,
+		Queues: f.queues, Kinds: f.kinds, Identifiers: f.identifiers, SerialGroups: f.groups, CreatedBy: f.by, Tags: f.tags,
 		OlderThan: time.Duration(f.older), Limit: f.limit,
 	}
 	if f.limit < 1 && (!f.unlimited || f.limit < 0) {
@@ -262,46 +261,4 @@ func shorten(s string, n int) string {
 		return s
 	}
 	return string(r[:n-1]) + "…"
-}
-
-func statsCmd(env *Env) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "stats",
-		Short: "Count jobs by state, per queue and in all",
-		Args:  cobra.NoArgs,
-		RunE: env.answer(func(ctx context.Context, out format, a *app.App) error {
-			stats, err := a.Store.Stats(ctx)
-			if err != nil {
-				return err
-			}
-			switch out {
-			case formatJSON:
-				return printJSON(env.Stdout, stats)
-			case formatLines:
-				return json.NewEncoder(env.Stdout).Encode(stats)
-			case formatTable:
-			}
-			return printStats(env.Stdout, stats)
-		}),
-	}
-	addOutputFlag(cmd)
-	return cmd
-}
-
-// printStats has one line a state and one column a queue.
-func printStats(w io.Writer, s jobstore.Stats) error {
-	queues := make([]string, 0, len(s.Queues))
-	for q := range s.Queues {
-		queues = append(queues, q)
-	}
-	slices.Sort(queues)
-	header := append([]string{"STATE"}, queues...)
-	header = append(header, "TOTAL")
-	return printList(w, formatTable, jobstore.States(), header, func(state jobstore.State) []string {
-		cells := []string{string(state)}
-		for _, q := range queues {
-			cells = append(cells, strconv.FormatInt(s.Queues[q][state], 10))
-		}
-		return append(cells, strconv.FormatInt(s.Total[state], 10))
-	})
 }

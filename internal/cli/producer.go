@@ -37,12 +37,12 @@ DATABASE_URL names the database, AMQP_URL the broker (unset or "none" = no broke
 const announceWait = 2 * time.Second
 
 type publishFlags struct {
-	args, argsFile, queue, group, identifier, mode, at, metadata, uniqueFor, replace string
-	priority, maxAttempts                                                            int
-	coalesce                                                                         int64
-	every, delay, timeout, debounce, maxWait, expireAfter                            durationFlag
-	now                                                                              bool
-	tags, uniqueBy                                                                   []string
+	args, argsFile, queue, group, identifier, mode, at, by, metadata, uniqueFor, replace string
+	priority, maxAttempts                                                                int
+	coalesce                                                                             int64
+	every, delay, timeout, debounce, maxWait, expireAfter                                durationFlag
+	now                                                                                  bool
+	tags, uniqueBy                                                                       []string
 }
 
 func publishCmd(env *Env) *cobra.Command {
@@ -70,6 +70,7 @@ func publishCmd(env *Env) *cobra.Command {
 	fl.Int64Var(&f.coalesce, "coalesce", 0, "when the job starts, waiting members of its group with at least this threshold become REDUNDANT")
 	fl.IntVar(&f.maxAttempts, "max-attempts", 25, "attempts before the job fails for good; 0 = no limit (default: the kind's)")
 	fl.Var(&f.timeout, "timeout", "how long one attempt may take (default: the kind's)")
+	fl.StringVar(&f.by, "by", "", "for whom: created_by of its metadata, to select by")
 	fl.StringVar(&f.metadata, "metadata", "", "a JSON object kept with the row")
 	fl.StringArrayVar(&f.tags, "tag", nil, "a tag; may be repeated")
 	fl.StringVar(&f.uniqueFor, "unique-for", "", "with --mode unique: keep the key for a duration, until-start, or forever (default: until the job has ended)")
@@ -130,7 +131,7 @@ func (e *Env) publishOpts(cmd *cobra.Command, f *publishFlags) (json.RawMessage,
 	o := warren.PublishOpts{
 		Queue: f.queue, SerialGroup: f.group, Identifier: f.identifier, Mode: jobstore.Mode(f.mode),
 		Every: time.Duration(f.every), Delay: time.Duration(f.delay), Timeout: time.Duration(f.timeout), Tags: f.tags,
-		Now: f.now, UniqueBy: f.uniqueBy, Debounce: time.Duration(f.debounce), MaxWait: time.Duration(f.maxWait), ExpireAfter: time.Duration(f.expireAfter),
+		By: f.by, Now: f.now, UniqueBy: f.uniqueBy, Debounce: time.Duration(f.debounce), MaxWait: time.Duration(f.maxWait), ExpireAfter: time.Duration(f.expireAfter),
 	}
 	if err := f.keyOpts(&o); err != nil {
 		return nil, o, err

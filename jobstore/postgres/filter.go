@@ -40,6 +40,9 @@ func filterSQL(f jobstore.Filter) (where string, args []any) {
 	if len(f.SerialGroups) > 0 {
 		b.add("j.serial_group = ANY (%s::text[])", f.SerialGroups)
 	}
+	if len(f.CreatedBy) > 0 {
+		b.add("j.metadata ->> 'created_by' = ANY (%s::text[])", f.CreatedBy)
+	}
 	if len(f.Tags) > 0 {
 		b.add("j.tags @> %s::text[]", f.Tags)
 	}

@@ -24,7 +24,7 @@ func statements() []string {
 		wakeSQL,
 		kindsSQL, editKindSQL, idleKindsSQL, pruneKindsSQL, disableKindSQL, kindSettingsSQL, kindEditionSQL, setKindSettingsSQL, knownKindSQL,
 		tellSQL, toldSQL, linesSQL, lastLinesSQL, clearLinesSQL, pruneLinesSQL, retainProgressSQL,
-		historySQL, noteOrderSQL, noteEditSQL, forgetEventsSQL,
+		historySQL, endedByKindSQL, noteOrderSQL, noteEditSQL, forgetEventsSQL,
 		beginFileSQL, endFileSQL, filesSQL, lostFilesSQL, forgetFilesSQL, writePartSQL, readPartSQL, removePartsSQL,
 		explainSQL, explainPausesSQL, explainTakersSQL, explainBlockerSQL, explainCrowdSQL, explainPositionSQL,
 		getSQL, statsSQL, unfinishedSQL, gaugesSQL,

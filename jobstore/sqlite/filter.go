@@ -24,6 +24,7 @@ func (s *Store) filterSQL(f jobstore.Filter) (where string, args []any) {
 	if f.MaxPriority != nil {
 		b.add("j.priority <= ?", *f.MaxPriority)
 	}
+	b.oneOf("j.metadata ->> '$.created_by'", len(f.CreatedBy), list(f.CreatedBy))
 	if len(f.Tags) > 0 {
 		b.add("NOT EXISTS (SELECT 1 FROM json_each(?) t WHERE t.value NOT IN (SELECT value FROM json_each(j.tags)))", list(f.Tags))
 	}

@@ -20,6 +20,7 @@ func historyTests() []test {
 		{"rescue", historyOfRescue},
 		{"pauses and the like", historyOfPauses},
 		{"a fenced outcome, and one that is repeated", historyFenced},
+		{"what has ended, by kind", endedByKind},
 	}
 }
 
@@ -241,4 +242,33 @@ func historyFenced(w *world) {
 	_, err = w.store.Record(w.Context(), by.Holder, []jobstore.Outcome{out})
 	w.check("record under another lease", err)
 	w.wantHistory(id, "failed")
+}
+
+func endedByKind(w *world) {
+	by := w.versioned()
+	other := plain()
+	other.Kind, other.Metadata = "other", json.RawMessage(`{"created_by": "ann"}`)
+	ids := w.insert(plain(), plain(), plain(), other, other)
+	w.comesTo(by, ids[0], jobstore.Outcome{State: jobstore.Finished, Duration: 10 * time.Millisecond})
+	w.comesTo(by, ids[1], jobstore.Outcome{State: jobstore.Finished, Duration: 20 * time.Millisecond})
+	w.comesTo(by, ids[2], jobstore.Outcome{State: jobstore.PermanentlyFailed, Error: "no", Duration: 60 * time.Millisecond})
+	_, err := w.store.Cancel(w.Context(), ids[3:4])
+	w.check("cancel", err)
+	list, err := w.store.EndedByKind(w.Context(), long)
+	w.check("count", err)
+	if len(list) != 2 || list[0].Kind != "k" || list[0].MeanMS != 30 || list[0].MostMS != 60 || list[0].States[jobstore.Finished] != 2 ||
+		list[0].Success == nil || *list[0].Success < 0.66 || *list[0].Success > 0.67 || list[0].Last.IsZero() {
+		w.Fatalf("ended: %+v", list)
+	}
+	if o := list[1]; o.Kind != "other" || o.Success != nil || o.States[jobstore.Cancelled] != 1 || len(o.States) != 5 {
+		w.Fatalf("ended: %+v", o)
+	}
+	if list, err = w.store.EndedByKind(w.Context(), -long); err != nil || len(list) != 0 {
+		w.Fatalf("nothing has ended yet: %+v, %v", list, err)
+	}
+	found, err := w.store.List(w.Context(), jobstore.Filter{CreatedBy: []string{"ann", "bob"}})
+	w.check("list", err)
+	if len(found) != 2 || found[0].ID != ids[3] {
+		w.Fatalf("by ann: %+v", found)
+	}
 }
