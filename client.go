@@ -308,6 +308,12 @@ func (c *Client) Unfinished(ctx context.Context, identifiers ...string) ([]strin
 	return c.cfg.Store.Unfinished(ctx, identifiers, false)
 }
 
+// UnfinishedNow is Unfinished without those identifiers all of whose jobs that are not done run at the moment: what is
+// left has yet to begin, or to begin again.
+func (c *Client) UnfinishedNow(ctx context.Context, identifiers ...string) ([]string, error) {
+	return c.cfg.Store.Unfinished(ctx, identifiers, true)
+}
+
 // jobs checks all items and applies the defaults. While nobody runs the relay, the rows are due for
 // announcing by the sweep.
 func (c *Client) jobs(ctx context.Context, items []Item) ([]jobstore.NewJob, error) {

@@ -26,6 +26,27 @@ func handle(f func(ctx context.Context, job *warren.Job[mail]) error, opts ...wa
 	return &r
 }
 
+// Both identifiers have a job that is not done, and the first is at it.
+func TestUnfinishedWithoutWhatRuns(t *testing.T) {
+	t.Parallel()
+	store := newStore(t)
+	begun, free := make(chan struct{}), make(chan struct{})
+	c := consumerOf(t, warren.ConsumerConfig{Store: store, Registry: handle(func(context.Context, *warren.Job[mail]) error {
+		close(begun)
+		<-free
+		return nil
+	})})
+	defer close(free)
+	publish(t, c.Client(), "", warren.PublishOpts{Identifier: "runs"})
+	publish(t, c.Client(), "", warren.PublishOpts{Identifier: "waits", Delay: time.Hour})
+	<-begun
+	all, err := c.Client().Unfinished(t.Context(), "runs", "waits", "nobody")
+	rest, err2 := c.Client().UnfinishedNow(t.Context(), "runs", "waits", "nobody")
+	if err := errors.Join(err, err2); err != nil || !slices.Equal(all, []string{"runs", "waits"}) || !slices.Equal(rest, []string{"waits"}) {
+		t.Errorf("unfinished are %v, without what runs %v (%v)", all, rest, err)
+	}
+}
+
 func publish(t *testing.T, c *warren.Client, to string, opts ...warren.PublishOpts) jobstore.ID {
 	t.Helper()
 	p, err := c.Publish(t.Context(), mail{To: to}, opts...)

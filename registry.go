@@ -71,6 +71,9 @@ type KindOpts struct {
 	// Backoff is the delay after the given failed attempt, counted from 1. Default: 1, 2, 4, 8,
 	// 16, 16, … minutes, each ±10 %.
 	Backoff func(attempt int) time.Duration
+	// TimeoutIsPermanent ends the job as PERMANENTLY_FAILED when an attempt's time is up, unless its handler says by
+	// itself what that means. Default: an attempt that took too long is tried again.
+	TimeoutIsPermanent bool
 	// MaxErrors ends the job as PERMANENTLY_FAILED after so many failed attempts, apart from MaxAttempts, which
 	// also counts those during which a process died. Waiting counts for neither. 0 = MaxAttempts alone.
 	MaxErrors int
@@ -289,7 +292,7 @@ func (r *Registry) workers(g guarding, keys *KeyRing, client *Client) map[string
 			backoff = worker.DefaultBackoff
 		}
 		kinds[name] = worker.Kind{Handle: worker.Handler(h), Timeout: k.opts.Timeout, Failed: keys.openedFailed(k.opts.OnFailed), Noted: k.opts.HistoryAll, Policy: worker.Policy{
-			Backoff: backoff, MaxErrors: k.opts.MaxErrors, RetryFor: k.opts.RetryFor, RetryUntil: k.opts.RetryUntil,
+			Backoff: backoff, MaxErrors: k.opts.MaxErrors, TimeoutEnds: k.opts.TimeoutIsPermanent, RetryFor: k.opts.RetryFor, RetryUntil: k.opts.RetryUntil,
 		}}
 	}
 	return kinds

@@ -75,6 +75,12 @@ type Operator interface {
 	Edit(ctx context.Context, ids []ID, e Edit) (Changed, error)
 }
 
+// RefusalSealed is why new args are not given to a job whose args are encrypted: they would be readable by
+// everybody who reads the table, and its handler would not take them.
+func RefusalSealed(id ID, state State) Refusal {
+	return Refusal{ID: id, State: state, Reason: fmt.Sprintf("the args of job %d are encrypted: cancel it, and publish it again with other args", id)}
+}
+
 // RefusalFor words why an order leaves a job in this state alone.
 func RefusalFor(id ID, state State, order string) Refusal {
 	r := Refusal{ID: id, State: state}

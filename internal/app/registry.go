@@ -26,7 +26,7 @@ func (a *App) registry(pool *config.Pool) (*warren.Registry, error) {
 		}
 		opts := warren.KindOpts{
 			Queue: k.Queue, Priority: k.Priority, HasPriority: true, Timeout: k.Timeout,
-			MaxAttempts: k.MaxAttempts, SkipOnRetry: k.GroupSkip, Guards: k.Guards.For(name), MaxErrors: k.MaxErrors, RetryFor: k.RetryFor,
+			MaxAttempts: k.MaxAttempts, SkipOnRetry: k.GroupSkip, Guards: k.Guards.For(name), MaxErrors: k.MaxErrors, TimeoutIsPermanent: k.TimeoutIsPermanent, RetryFor: k.RetryFor,
 			HistoryAll: k.HistoryAll,
 			Describe:   warren.Describe{Title: k.Title, Description: k.Description, Scope: k.Scope},
 			Encrypted:  k.Encrypted, AcceptPlain: k.AcceptPlain, Delay: k.Delay, UniqueBy: k.UniqueBy, UniqueFor: k.UniqueFor,

@@ -21,7 +21,7 @@ func Warren(env *Env) *cobra.Command {
 	}
 	addConfigFlags(root)
 	root.AddCommand(operatorCmds(env)...)
-	return group(root, devCmd(env), migrateCmd(env), jobsCmd(env), statsCmd(env), whyCmd(env), topologyCmd(env), doctorCmd(env), configCmd(env))
+	return group(root, devCmd(env), genCmd(env), migrateCmd(env), jobsCmd(env), statsCmd(env), whyCmd(env), topologyCmd(env), doctorCmd(env), configCmd(env))
 }
 
 func configCmd(env *Env) *cobra.Command {

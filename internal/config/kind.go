@@ -34,6 +34,8 @@ type Kind struct {
 	Priority int
 	// MaxAttempts, 0 for no limit. Default: Config.MaxAttempts.
 	MaxAttempts int
+	// TimeoutIsPermanent gives a job up when an attempt's time is up (on_timeout: fail).
+	TimeoutIsPermanent bool
 	// MaxErrors are after how many failed attempts a job is given up, 0 for MaxAttempts alone.
 	MaxErrors int
 	// RetryFor is for how long after its first failure a job is tried again, 0 for no limit.
@@ -109,10 +111,15 @@ func (l *loader) kind(name string, n *yaml.Node, o origin) {
 		"probe":        func(n *yaml.Node) error { k.Probe = l.probe(path+".probe", n, o); return nil },
 		"queue":        text(func(s string) (err error) { k.Queue, err = checkQueue(s); return err }),
 		"max_attempts": text(func(s string) (err error) { k.MaxAttempts, err = parseInt(s, 0, 1_000_000); return err }),
-		"max_errors":   text(func(s string) (err error) { k.MaxErrors, err = parseInt(s, 1, 1_000_000); return err }),
-		"retry_for":    text(func(s string) (err error) { k.RetryFor, err = ParseDuration(s); return err }),
-		"timeout":      text(func(s string) (err error) { timeout, err = ParseDuration(s); return err }),
-		"priority":     text(func(s string) (err error) { k.Priority, err = l.priority(s); return err }),
+		"on_timeout": text(func(s string) error {
+			v, err := oneOf(s, "retry", "fail")
+			k.TimeoutIsPermanent = v == "fail"
+			return err
+		}),
+		"max_errors": text(func(s string) (err error) { k.MaxErrors, err = parseInt(s, 1, 1_000_000); return err }),
+		"retry_for":  text(func(s string) (err error) { k.RetryFor, err = ParseDuration(s); return err }),
+		"timeout":    text(func(s string) (err error) { timeout, err = ParseDuration(s); return err }),
+		"priority":   text(func(s string) (err error) { k.Priority, err = l.priority(s); return err }),
 		"schema": text(func(s string) (err error) {
 			k.SchemaFile = s
 			k.Schema, err = l.schema(s)
@@ -182,6 +189,9 @@ func (l *loader) listKind(path string, k Kind, set map[string]*yaml.Node, o orig
 		group = "skip"
 	}
 	rows := k.Guards.list()
+	if k.TimeoutIsPermanent {
+		rows = append(rows, [2]string{"on_timeout", "fail"})
+	}
 	if k.MaxErrors > 0 {
 		rows = append(rows, [2]string{"max_errors", strconv.Itoa(k.MaxErrors)})
 	}

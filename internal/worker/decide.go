@@ -22,6 +22,8 @@ type Policy struct {
 	// MaxErrors is after how many failed attempts the job is given up; those during which a process
 	// died do not count. 0 = only the job's own limit of attempts counts.
 	MaxErrors int
+	// TimeoutEnds makes a failure PERMANENTLY_FAILED when the attempt's time was up.
+	TimeoutEnds bool
 	// RetryFor is for how long after its first failure a job is tried again; 0 = no limit.
 	RetryFor time.Duration
 	// RetryUntil says up to when a job is tried again; the zero time = no limit.
@@ -119,6 +121,10 @@ func (d *Decision) classify(lease *jobstore.Lease, err, cause error, policy Poli
 		}
 		if errors.Is(cause, ErrTimeout) && !errors.Is(err, ErrTimeout) {
 			err = fmt.Errorf("%w: %w", ErrTimeout, err)
+		}
+		if policy.TimeoutEnds && errors.Is(cause, ErrTimeout) {
+			d.end(jobstore.PermanentlyFailed, err)
+			return
 		}
 		backoff := policy.Backoff
 		if backoff == nil {

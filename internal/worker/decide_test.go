@@ -178,6 +178,14 @@ func TestTheLastAttemptEndsEveryTemporaryFailure(t *testing.T) {
 			}
 		}
 	}
+	ends := worker.Decide(&jobstore.Lease{Job: jobstore.Job{ID: 7, Attempts: 1}}, errBoom, worker.ErrTimeout, worker.Policy{TimeoutEnds: true})
+	if ends.Outcome.State != jobstore.PermanentlyFailed || !strings.Contains(ends.Outcome.Error, "timeout has passed") {
+		t.Errorf("a timeout that ends the job came to %+v", ends.Outcome)
+	}
+	again := worker.Decide(&jobstore.Lease{Job: jobstore.Job{ID: 7, Attempts: 1}}, errBoom, nil, worker.Policy{TimeoutEnds: true})
+	if again.Outcome.State != jobstore.TemporarilyFailed {
+		t.Errorf("an error in time came to %+v", again.Outcome)
+	}
 	check(t, decide(errBoom, worker.ErrTimeout, attempt), want{state: jobstore.PermanentlyFailed, text: "timeout has passed"})
 	check(t, decide(stop(errBoom), nil, attempt), want{state: jobstore.PermanentlyFailed, stop: true, text: "boom"})
 }

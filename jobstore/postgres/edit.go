@@ -2,7 +2,10 @@ package postgres
 
 import (
 	"context"
+	"slices"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/warrenq/warren/jobstore"
 )
@@ -26,24 +29,56 @@ RETURNING j.id, j.serial_group`
 
 // Edit implements jobstore.Operator.
 func (s *Store) Edit(ctx context.Context, ids []jobstore.ID, e jobstore.Edit) (jobstore.Changed, error) {
-	change, args := s.editIn(e), editArgs(e)
-	return s.operate(ctx, "edited", ids, func(ctx context.Context, q session, ids []jobstore.ID) (touched, error) {
+	args := editArgs(e)
+	return s.operate(ctx, "edited", ids, s.notSealed(e, func(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
 		mine, err := gatherIn(ctx, q, s.sql[noteEditSQL], scanID, append(append([]any{ids}, args...), jobstore.Actor(ctx))...)
+		if err != nil {
+			return t, err
+		}
+		err = q.run(ctx, s.sql[editSQL], append([]any{mine}, args...), t.scan)
+		t.noted = true
+		return t, err
+	}))
+}
+
+// sealedOfSQL finds those of some jobs whose args are encrypted. Nobody encrypts the args of a job that is there.
+const sealedOfSQL = `-- warren: edit, encrypted
+SELECT j.id, j.state FROM unnest($1::bigint[]) AS w(id) CROSS JOIN LATERAL (
+  SELECT l.id, l.state FROM @schema@.jobs_live l
+  WHERE l.id = w.id AND l.state || '' <> 'PROCESSING' AND jsonb_typeof(l.args) = 'object' AND l.args ? 'warren_sealed' LIMIT 1) j
+ORDER BY j.id`
+
+// notSealed refuses new args for jobs whose args are encrypted, and has edit do the others.
+func (s *Store) notSealed(e jobstore.Edit, edit orderStep) orderStep {
+	if len(e.Args) == 0 {
+		return edit
+	}
+	return func(ctx context.Context, q session, ids []jobstore.ID) (touched, error) {
+		var sealed []jobstore.Refusal
+		err := q.run(ctx, s.sql[sealedOfSQL], []any{ids}, func(r pgx.Rows) error {
+			var id jobstore.ID
+			var state jobstore.State
+			err := r.Scan(&id, &state)
+			sealed = append(sealed, jobstore.RefusalSealed(id, state))
+			return err
+		})
 		if err != nil {
 			return touched{}, err
 		}
-		t, err := change(ctx, q, mine)
-		t.noted = true
+		t, err := edit(ctx, q, slices.DeleteFunc(slices.Clone(ids), func(id jobstore.ID) bool {
+			return slices.ContainsFunc(sealed, func(r jobstore.Refusal) bool { return r.ID == id })
+		}))
+		t.refused = append(t.refused, sealed...)
 		return t, err
-	})
+	}
 }
 
 func (s *Store) editIn(e jobstore.Edit) orderStep {
 	args := editArgs(e)
-	return func(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
+	return s.notSealed(e, func(ctx context.Context, q session, ids []jobstore.ID) (t touched, err error) {
 		err = q.run(ctx, s.sql[editSQL], append([]any{ids}, args...), t.scan)
 		return t, err
-	}
+	})
 }
 
 // editArgs are those of editSQL and noteEditSQL behind the numbers of the jobs.

@@ -14,7 +14,7 @@ func statements() []string {
 		admitSQL, lockSQL, unlockSQL, enterSQL, reportSQL, retainGuardsSQL,
 		faultsSQL, mendHoldersSQL, mendGroupRowsSQL, mendMembersSQL, mendKeysSQL,
 		claimableSQL, claimableHeadsSQL, claimableOfSQL, readyOfSQL,
-		statesSQL, cancelSQL, askCancelSQL, deleteSQL, deleteHistorySQL, retryLiveSQL, retryHistorySQL, retryKeysSQL, retrySQL, editSQL,
+		statesSQL, cancelSQL, askCancelSQL, deleteSQL, deleteHistorySQL, retryLiveSQL, retryHistorySQL, retryKeysSQL, retrySQL, editSQL, sealedOfSQL,
 		beginChangeSQL, changesSQL, lockChangeSQL, noteChangeSQL, unnoteChangeSQL, passChangeSQL, endChangeSQL, followSQL, forgetChangesSQL, conflictsSQL,
 		undoneNextSQL, undoableSQL, restoreSQL, restoreEndSQL, markUndoneSQL,
 		clearSQL, endedSQL, backlogSQL,

@@ -16,6 +16,9 @@ UPDATE jobs SET queue = coalesce(?2, queue), priority = coalesce(?3, priority), 
   tags = CASE WHEN ?9 IS NULL THEN tags ELSE nullif(?9, '[]') END
 WHERE id = ?1`
 
+const isSealedSQL = `-- warren: edit, encrypted
+SELECT 1 FROM jobs WHERE id = ?1 AND json_type(args) = 'object' AND json_type(args, '$.warren_sealed') IS NOT NULL`
+
 // Edit implements jobstore.Operator.
 func (s *Store) Edit(ctx context.Context, ids []jobstore.ID, e jobstore.Edit) (jobstore.Changed, error) {
 	o, err := s.editing(e)
@@ -24,6 +27,9 @@ func (s *Store) Edit(ctx context.Context, ids []jobstore.ID, e jobstore.Edit) (j
 	}
 	change, columns := o.do, list(edited(e))
 	o.event, o.do = noted, func(ctx context.Context, q session, t *subject) (string, error) {
+		if reason, err := refuseSealed(ctx, q, t, e); reason != "" || err != nil {
+			return reason, err
+		}
 		if _, err := q.exec(ctx, noteEditSQL, t.id, stamp(s.now()), jobstore.Actor(ctx), columns); err != nil {
 			return "", err
 		}
@@ -54,6 +60,18 @@ func edited(e jobstore.Edit) (columns []string) {
 	return columns
 }
 
+// refuseSealed gives the reason why a job with encrypted args gets no new ones.
+func refuseSealed(ctx context.Context, q session, t *subject, e jobstore.Edit) (reason string, err error) {
+	if len(e.Args) == 0 {
+		return "", nil
+	}
+	sealed, err := gather(ctx, q, isSealedSQL, scanInt, t.id)
+	if err != nil || len(sealed) == 0 {
+		return "", err
+	}
+	return jobstore.RefusalSealed(t.id, t.state).Reason, nil
+}
+
 func (s *Store) editing(e jobstore.Edit) (order, error) {
 	var named, tags *string
 	if !e.AvailableAt.IsZero() {
@@ -70,6 +88,9 @@ func (s *Store) editing(e jobstore.Edit) (order, error) {
 		due := named
 		if due == nil && e.Delay != nil {
 			due = new(later(s.now(), *e.Delay))
+		}
+		if reason, err := refuseSealed(ctx, q, t, e); reason != "" || err != nil {
+			return reason, err
 		}
 		_, err := q.exec(ctx, editSQL, t.id, e.Queue, e.Priority, optional(string(e.Args)), due, e.MaxAttempts, span(e.Timeout),
 			optional(string(e.Metadata)), tags)

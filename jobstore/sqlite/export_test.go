@@ -31,7 +31,7 @@ func HotSQL() map[string]string {
 		"retain": retainSQL, "retain keys": retainKeysSQL, "clear": clearSQL, "ended": endedSQL,
 		"reannounce": reannounceSQL, "reannounce groups": reannounceGroupsSQL,
 		"bands": bandsSQL, "ready": readySQL, "others": othersSQL, "outbox gauge": outboxGaugeSQL,
-		"get": getSQL, "unfinished": unfinishedSQL, "subjects": subjectsSQL, "retry": retrySQL, "cancel": cancelSQL, "delete": deleteSQL, "edit": editSQL,
+		"get": getSQL, "unfinished": unfinishedSQL, "subjects": subjectsSQL, "retry": retrySQL, "cancel": cancelSQL, "delete": deleteSQL, "edit": editSQL, "edit, encrypted": isSealedSQL,
 		"ahead": aheadSQL, "ahead due": aheadDueSQL, "ahead heads": aheadHeadsSQL, "position": explainPositionSQL, "known queue": knownQueueSQL,
 		"due schedules": dueSchedulesSQL, "move schedule": moveScheduleSQL, "withdraw": withdrawSQL, "withdraw tick": withdrawTickSQL,
 		"taken tick": takenTickSQL, "row that waits": waitsSQL, "forget ticks": forgetTicksSQL, "schedule runs": scheduleRunsSQL,

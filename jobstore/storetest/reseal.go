@@ -10,6 +10,7 @@ import (
 func resealTests() []test {
 	return []test{
 		{"encrypted args are found, page by page, whatever the state", sealedPages},
+		{"encrypted args are not edited", sealedEdit},
 		{"args are replaced if they are what they were, and nothing else", resealed},
 	}
 }
@@ -52,6 +53,23 @@ func sealedPages(w *world) {
 	if pages != 5 {
 		w.Fatalf("%d pages for 24 jobs, 5 each", pages)
 	}
+}
+
+func sealedEdit(w *world) {
+	ids := w.insert(sealedJob(0), plain())
+	got, err := w.store.Edit(w.Context(), ids, jobstore.Edit{Args: json.RawMessage(`{"to":"clear"}`)})
+	w.check("edit", err)
+	w.same("edited", got.Done, ids[1])
+	if len(got.Refused) != 1 || got.Refused[0] != jobstore.RefusalSealed(ids[0], jobstore.Ready) {
+		w.Fatalf("refused were %+v", got.Refused)
+	}
+	if j := w.get(ids[0]); !sameJSON(j.Args, sealedJob(0).Args) {
+		w.Fatalf("the encrypted args became %s", j.Args)
+	}
+	seven := 7
+	got, err = w.store.Edit(w.Context(), ids, jobstore.Edit{MaxAttempts: &seven})
+	w.check("edit", err)
+	w.same("what is not their args is edited", got.Done, ids...)
 }
 
 func resealed(w *world) {
