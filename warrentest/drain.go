@@ -27,6 +27,8 @@ type Attempt struct {
 	Delay time.Duration
 	// Output is what the handler gave to warren.SetOutput, as JSON.
 	Output []byte
+	// Flow is what the attempt has added to its batch or chain.
+	Flow jobstore.FlowChange
 	// Progress is what the handler gave to warren.Progress last; nil = it said nothing.
 	Progress *jobstore.Progress
 	// Files are the files of the job, by name, with what the handler gave to warren.Attach.
@@ -129,6 +131,9 @@ func (e *Env) attempt(ctx context.Context, ended *warren.Event) (*Attempt, error
 	}
 	if a.Files, err = e.files(ctx, job.ID); err != nil {
 		return nil, err
+	}
+	if ended.Outcome.Flow != nil {
+		a.Flow = *ended.Outcome.Flow
 	}
 	if !a.State.Final() {
 		a.Delay = max(job.AvailableAt.Sub(e.Now()), 0)

@@ -44,6 +44,7 @@ type Env struct {
 	registry *warren.Registry
 	store    *sqlite.Store
 	client   *warren.Client
+	flows    *flowLog
 
 	mu    sync.Mutex
 	now   time.Time
@@ -98,8 +99,9 @@ func (e *Env) open(ctx context.Context) error {
 	if e.opts.Inline {
 		store = newInline(e)
 	}
+	e.flows = &flowLog{ClientStore: store}
 	e.client, err = warren.NewClient(warren.ClientConfig{
-		Store: store, Registry: e.registry, Priorities: e.opts.Priorities, DefaultQueue: e.opts.DefaultQueue, Keys: e.opts.Keys,
+		Store: e.flows, Registry: e.registry, Priorities: e.opts.Priorities, DefaultQueue: e.opts.DefaultQueue, Keys: e.opts.Keys,
 	})
 	if err != nil {
 		return err

@@ -41,6 +41,19 @@ func (s *inline) InsertOnce(ctx context.Context, r jobstore.Request, jobs []jobs
 	return done, again, s.env.run(ctx, done)
 }
 
+// InsertFlow implements jobstore.Flows: the first jobs run, and with them all that they release.
+func (s *inline) InsertFlow(ctx context.Context, f jobstore.NewFlow) (jobstore.StepID, []jobstore.Ref, error) {
+	id, refs, err := s.Store.InsertFlow(ctx, f)
+	if err != nil {
+		return id, refs, err
+	}
+	first := make([]jobstore.Inserted, len(refs))
+	for i, ref := range refs {
+		first[i] = jobstore.Inserted{Ref: ref}
+	}
+	return id, refs, s.env.run(ctx, first)
+}
+
 // InsertTx implements jobstore.Inserter. Only a transaction of InTx reaches a database in memory.
 func (s *inline) InsertTx(ctx context.Context, tx jobstore.Tx, jobs []jobstore.NewJob) ([]jobstore.Inserted, error) {
 	done, err := s.Store.InsertTx(ctx, tx, jobs)

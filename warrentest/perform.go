@@ -21,6 +21,8 @@ type PerformOpts struct {
 	// Job is what the job was published with: metadata, tags, max attempts and so on. Its delay has
 	// passed.
 	Job warren.PublishOpts
+	// Batch lets the job be the only member of a batch, and Chain the first step of a chain: see Attempt.Flow.
+	Batch, Chain bool
 	// Env is of the installation that the attempt runs in.
 	Env Opts
 }
@@ -56,11 +58,11 @@ func PerformFunc[A warren.Args](tb testing.TB, f func(ctx context.Context, job *
 
 // perform publishes a job and runs one attempt of it.
 func (e *Env) perform(ctx context.Context, args warren.Args, o PerformOpts) (*Attempt, error) {
-	published, err := e.client.Publish(ctx, args, o.Job)
+	id, err := e.publish(ctx, args, o)
 	if err != nil {
 		return nil, err
 	}
-	job, err := e.store.Get(ctx, published.ID)
+	job, err := e.store.Get(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +77,29 @@ func (e *Env) perform(ctx context.Context, args warren.Args, o PerformOpts) (*At
 		err = errors.New("the job did not run") // a hook that has changed its row, say
 	}
 	return attempt, err
+}
+
+// publish makes the job of an attempt, alone or in a flow.
+func (e *Env) publish(ctx context.Context, args warren.Args, o PerformOpts) (jobstore.ID, error) {
+	item := warren.Item{Args: args, Opts: o.Job}
+	var f warren.Flow
+	switch {
+	case o.Batch:
+		f = warren.Batch("test", item)
+	case o.Chain:
+		f = warren.Chain(item)
+	default:
+		published, err := e.client.Publish(ctx, args, o.Job)
+		return published.ID, err
+	}
+	if _, err := e.client.PublishFlow(ctx, f); err != nil {
+		return 0, err
+	}
+	jobs, err := e.store.List(ctx, jobstore.Filter{Limit: 1}) // it is the only one there is
+	if err != nil || len(jobs) == 0 {
+		return 0, err
+	}
+	return jobs[0].ID, nil
 }
 
 // setAttempt lets the next attempt of a job have a number.
