@@ -58,11 +58,13 @@ WHERE c.id = ANY ($1::bigint[]) AND NOT EXISTS (SELECT FROM @schema@.jobs_live j
 RETURNING c.id`
 
 // expirySQL is all that a rescue costs while nobody has died: how many have, and when the next
-// registration could expire.
+// registration could expire. The time stands still in it: a join with clock_timestamp() may ask for the time
+// anew with each row, and then there are several answers.
 const expirySQL = `-- warren: expiry
-SELECT count(*) FILTER (WHERE expires_at <= c.now),
-       coalesce(greatest(1, (extract(epoch FROM min(expires_at) FILTER (WHERE expires_at > c.now) - c.now) * 1e6)::bigint), 0)
-FROM @schema@.consumers, (SELECT clock_timestamp() AS now) c GROUP BY c.now`
+SELECT count(*) FILTER (WHERE expires_at <= statement_timestamp()),
+       CASE WHEN max(expires_at) > statement_timestamp() THEN greatest(1, (extract(epoch FROM
+         min(expires_at) FILTER (WHERE expires_at > statement_timestamp()) - statement_timestamp()) * 1e6)::bigint) ELSE 0 END
+FROM @schema@.consumers`
 
 // Rescue implements jobstore.Sweeper. maxCrashes 0 quarantines nothing. While Consumers or the
 // lists are not empty there may be more to do.
