@@ -24,7 +24,7 @@ func (h slogHandler) Enabled(_ context.Context, l slog.Level) bool {
 }
 
 // Handle implements slog.Handler.
-func (h slogHandler) Handle(_ context.Context, r slog.Record) error { //nolint:gocritic // as the interface has it
+func (h slogHandler) Handle(_ context.Context, r slog.Record) error {
 	entry := h.core.Check(zapcore.Entry{Level: zapLevel(r.Level), Time: r.Time, Message: r.Message}, nil)
 	if entry == nil {
 		return nil

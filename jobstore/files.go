@@ -97,7 +97,7 @@ func WriteParts(content io.Reader, write func(no int, part []byte) error) (size 
 		}
 		switch err {
 		case nil:
-		case io.EOF, io.ErrUnexpectedEOF: //nolint:errorlint // as ReadFull returns them
+		case io.EOF, io.ErrUnexpectedEOF:
 			return size, nil
 		default:
 			return size, err

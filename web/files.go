@@ -60,7 +60,7 @@ func (h *handler) sendFile(w http.ResponseWriter, r *http.Request, f *jobstore.F
 	if err != nil {
 		return err
 	}
-	defer content.Close()
+	defer func() { _ = content.Close() }() // it was only read
 	header := w.Header()
 	header.Set("Content-Type", f.Type)
 	header.Set("Content-Length", strconv.FormatInt(f.Size, 10))
