@@ -41,6 +41,34 @@ func TestPauseAndResume(t *testing.T) {
 	}
 }
 
+// So does a paused kind, and a paused serial group.
+func TestPausedKindAndGroupGoOn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, testenv.Postgres(t), testenv.RabbitMQ(t))
+	w.must(t, "warren", "migrate", "up")
+	w.start(t, "-c", "4")
+	await(t, "the consumer", func() bool { return w.sql(t, "SELECT count(*) FROM warren.consumers") == "1" })
+	w.must(t, "warren", "pause", "--kind", "media")
+	w.must(t, "warren", "pause", "--group", "g")
+	for range 5 {
+		w.must(t, "producer", "publish", "media")
+		w.must(t, "producer", "publish", "probe", "--serial-group", "g")
+	}
+	w.must(t, "producer", "publish", "probe")
+	w.awaitCount(t, 1, "state = 'FINISHED'")
+	w.awaitCount(t, 10, "state = 'READY' AND announce_at IS NULL")
+	for _, of := range []struct{ flag, name, jobs string }{{"--kind", "media", "kind = 'media'"}, {"--group", "g", "serial_group = 'g'"}} {
+		if n := w.count(t, of.jobs+" AND lease_no > 0"); n != "0" {
+			t.Errorf("%s jobs of the paused %s were started", n, of.name)
+		}
+		w.must(t, "warren", "resume", of.flag, of.name)
+		w.awaitCount(t, 5, "state = 'FINISHED' AND "+of.jobs)
+		if late := w.count(t, of.jobs+" AND attempted_at > (SELECT min(attempted_at) FROM warren.jobs WHERE "+of.jobs+") + interval '9 s'"); late != "0" {
+			t.Errorf("%s jobs of %s waited for the sweep", late, of.name)
+		}
+	}
+}
+
 // Exactly as many consumers as were asked for finish what they hold and exit 0.
 func TestReloadConsumers(t *testing.T) {
 	t.Parallel()
