@@ -150,6 +150,9 @@ func (f *PolledFeed) feed(ctx context.Context) {
 			awaitRoom(ctx, f.hand, f.claiming.cfg.HandBack)
 			continue
 		}
+		if f.claiming.cfg.Turns != nil {
+			room = min(room, mostInTurn)
+		}
 		quiet := f.cfg.UntilEmpty && f.quiet(ctx)
 		offered := f.takeOffered()
 		began := time.Now()

@@ -20,11 +20,13 @@ import (
 type Turns struct {
 	bands map[jobstore.Band]*stand
 	now   float64 // where the band stood that was served last
-	list  []jobstore.Turn
 }
 
 // credit is how many jobs a band may make up for.
 const credit = 50
+
+// mostInTurn bounds a claim by order in turn, which reads as many rows of every band.
+const mostInTurn = 100
 
 // stand is where a band stands.
 type stand struct{ at, step float64 }
@@ -38,14 +40,14 @@ func NewTurns(weights map[jobstore.Band]int) *Turns {
 	return t
 }
 
-// next is where every band stands now. The slice is used again by the next call.
+// next is where every band stands now. The slice is the caller's: a claim that was given up may still read it.
 func (t *Turns) next() []jobstore.Turn {
-	t.list = t.list[:0]
+	list := make([]jobstore.Turn, 0, len(t.bands))
 	for band, s := range t.bands {
 		s.at = max(s.at, t.now-credit*s.step)
-		t.list = append(t.list, jobstore.Turn{Band: band, At: s.at, Step: s.step})
+		list = append(list, jobstore.Turn{Band: band, At: s.at, Step: s.step})
 	}
-	return t.list
+	return list
 }
 
 // granted puts leases into the order of turns, and moves their bands on.
