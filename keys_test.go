@@ -134,8 +134,9 @@ func TestTamperedArgs(t *testing.T) {
 		"changed": flipped, "of another job": other.Args, "in the clear": json.RawMessage(`{"to":"` + secretArgs + `"}`),
 	} {
 		p := publishRaw(t, env.Client(), `{}`, warren.PublishOpts{})
-		if _, err := env.Store().Edit(t.Context(), []jobstore.ID{p.ID}, jobstore.Edit{Args: args}); err != nil {
-			t.Fatal(err)
+		change := jobstore.Resealed{ID: p.ID, Old: env.Job(p.ID).Args, New: args}
+		if n, err := env.Store().Reseal(t.Context(), []jobstore.Resealed{change}); n != 1 || err != nil {
+			t.Fatalf("%d changed, %v", n, err)
 		}
 		env.Drain()
 		job := env.Job(p.ID)
