@@ -156,7 +156,8 @@ func (w *world) settle(ctx context.Context, patience time.Duration) time.Duratio
 	began := time.Now()
 	until(ctx, patience, func() bool {
 		pause(ctx, 200*time.Millisecond)
-		left, err := query[int](ctx, w, 5*time.Second, "SELECT count(*) FROM warren.jobs_live")
+		left, err := query[int](ctx, w, 5*time.Second, `SELECT (SELECT count(*) FROM warren.jobs_live)
+			+ (SELECT count(*) FROM warren.job_flows WHERE ended_at IS NULL)`)
 		return err == nil && left == 0
 	})
 	return time.Since(began)

@@ -28,6 +28,7 @@ type job struct {
 	group    string
 	priority int
 	delay    time.Duration
+	after    []string // tags of the jobs of its flow that release it
 }
 
 func (j *job) opts() warren.PublishOpts {
@@ -56,7 +57,7 @@ func (b *book) note(fate check.Fate, jobs ...*job) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, j := range jobs {
-		b.list = append(b.list, check.Publish{Tag: j.tag, Fate: fate, Confirmed: confirmed})
+		b.list = append(b.list, check.Publish{Tag: j.tag, Fate: fate, Confirmed: confirmed, After: j.after})
 	}
 }
 
@@ -137,7 +138,26 @@ func (p *producer) publish(ctx context.Context, jobs []*job) {
 	if p.cli != "" && len(jobs) >= 10 {
 		ways = append(ways, p.imported)
 	}
+	if len(jobs) >= 6 {
+		ways = append(ways, p.flow)
+	}
 	ways[p.rnd.IntN(len(ways))](ctx, jobs)
+}
+
+// flow publishes a batch with a chain of three in it and a callback, which are released when others have ended. A
+// member that takes consumers down and is quarantined keeps nothing from going but the rest of its chain.
+func (p *producer) flow(ctx context.Context, jobs []*job) {
+	last := len(jobs) - 1
+	b := warren.Batch("chaos").AllowFailures().AddChain(jobs[0].item(), jobs[1].item(), jobs[2].item()).OnFinish(jobs[last].item())
+	jobs[1].after, jobs[2].after = []string{jobs[0].tag}, []string{jobs[1].tag}
+	for _, j := range jobs[:last] {
+		jobs[last].after = append(jobs[last].after, j.tag)
+	}
+	for _, j := range jobs[3:last] {
+		b.Add(j.item())
+	}
+	_, err := p.client.PublishFlow(ctx, b)
+	p.book.note(fateOf(err), jobs...)
 }
 
 func (p *producer) many(ctx context.Context, jobs []*job) {

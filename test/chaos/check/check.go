@@ -40,6 +40,7 @@ func Check(h *History) Verdict {
 	c.existence()
 	c.moves()
 	c.ledger()
+	c.releases()
 	c.overlaps()
 	c.groups()
 	c.broker()
@@ -68,6 +69,8 @@ func (c *checker) existence() {
 		published[p.Tag] = true
 		row := c.tags[p.Tag]
 		switch {
+		case p.Fate == Committed && c.keptBack(p):
+			c.v.Counts.Jobs++
 		case p.Fate == Committed && row == nil:
 			c.v.Counts.Jobs++
 			c.violate(Lost, 0, "job %s was committed at %s and is not in the table", p.Tag, p.Confirmed.Format(time.StampMilli))
@@ -80,8 +83,11 @@ func (c *checker) existence() {
 			}
 		default:
 			c.v.Counts.Maybe++
-			if row != nil {
+			switch {
+			case row != nil:
 				c.v.Counts.MaybeThere++
+			case len(p.After) > 0 && !c.keptBack(p):
+				c.violate(Lost, 0, "job %s was not released, though %v have ended", p.Tag, p.After)
 			}
 		}
 	}

@@ -52,6 +52,10 @@ func good() *check.History {
 	}
 }
 
+func after(tag string, tags ...string) check.Publish {
+	return check.Publish{Tag: tag, Fate: check.Committed, Confirmed: at(1), After: tags}
+}
+
 func inserted(id int64) check.Change { return moved(id, "", "READY", 0, 0, 0) }
 func claimed(id, lease int64, ms int) check.Change {
 	crashes := 0
@@ -107,8 +111,15 @@ func TestABadHistoryIsBad(t *testing.T) {
 		class string
 		spoil func(h *check.History)
 	}{
-		"a committed job is not there":        {check.Lost, func(h *check.History) { h.Rows = h.Rows[:2]; h.Runs = h.Runs[:3] }},
-		"a job never ends":                    {check.Lost, func(h *check.History) { h.Rows[2].State = "READY" }},
+		"a committed job is not there":     {check.Lost, func(h *check.History) { h.Rows = h.Rows[:2]; h.Runs = h.Runs[:3] }},
+		"a job never ends":                 {check.Lost, func(h *check.History) { h.Rows[2].State = "READY" }},
+		"a job of a flow was not released": {check.Lost, func(h *check.History) { h.Published = append(h.Published, after("n", "a", "c")) }},
+		"nor though its commit is unknown": {check.Lost, func(h *check.History) {
+			h.Published = append(h.Published, after("n", "a", "c"))
+			h.Published[len(h.Published)-1].Fate = check.Maybe
+		}},
+		"a job of a flow was released twice":  {check.Twice, func(h *check.History) { h.Rows[3].Tag = "c" }},
+		"a job of a flow was early":           {check.Early, func(h *check.History) { h.Published[3].After = []string{"b"} }},
 		"a rolled-back job is there":          {check.Ghost, func(h *check.History) { h.Published[2].Fate = check.RolledBack }},
 		"a job ran that is not there":         {check.Ghost, func(h *check.History) { h.Runs[3].ID = 99 }},
 		"nobody published it":                 {check.Stranger, func(h *check.History) { h.Published = h.Published[1:] }},
@@ -173,7 +184,13 @@ func TestWhatIsAllowed(t *testing.T) {
 		"a handler that ignores its context":  func(h *check.History) { h.Runs[4].End = at(9000); h.Stubborn = map[string]bool{"d": true} },
 		"a machine with late timers":          func(h *check.History) { h.Runs[4].End = at(6300); h.Slack = 100 * time.Millisecond },
 		"a better member, committed too late": func(h *check.History) { h.Rows[1].Priority = 5; h.Published[1].Confirmed = at(5015) },
-		"calm in an outage":                   func(h *check.History) { outage(h, 60, 30) },
+		"a job that a quarantined one kept back": func(h *check.History) {
+			h.Rows[2].State, h.Rows[2].Crashes = "QUARANTINED", 3
+			h.Changes[7].New = "QUARANTINED"
+			h.Published = append(h.Published, after("n", "c"), after("o", "n"))
+		},
+		"a job that went after another": func(h *check.History) { h.Published[1].After = []string{"a"} },
+		"calm in an outage":             func(h *check.History) { outage(h, 60, 30) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -20,6 +20,8 @@ type Publish struct {
 	Tag       string
 	Fate      Fate
 	Confirmed time.Time // when the publisher heard of the commit; zero = it did not
+	// After are the tags of the jobs of its flow whose ends release it, none = it goes at once.
+	After []string
 }
 
 // Row is a job as the database has it at the end.
@@ -112,6 +114,8 @@ type Violation struct {
 const (
 	Lost        = "lost"
 	Ghost       = "ghost"       // a rolled-back job exists
+	Twice       = "twice"       // a job of a flow was released twice
+	Early       = "early"       // a job of a flow ran before those that release it had ended
 	Stranger    = "stranger"    // a row nobody published
 	Double      = "double"      // more than one accepted outcome
 	Unproved    = "unproved"    // FINISHED, but the ledger has no such run
