@@ -15,7 +15,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/warrenq/warren/internal/app"
 	"github.com/warrenq/warren/internal/cli"
+	"github.com/warrenq/warren/internal/metrics"
 	"github.com/warrenq/warren/internal/testenv"
 )
 
@@ -29,8 +31,10 @@ func TestMain(m *testing.M) {
 	// When this binary plays one of the programs, Main runs that and exits.
 	testscript.Main(scripts{m}, map[string]func(){
 		"producer": func() { cli.Main(cli.Producer) },
-		"consumer": func() { cli.Main(cli.Consumer) },
-		"warren":   func() { cli.Main(cli.Warren) },
+		"consumer": func() {
+			cli.Main(cli.Measured(func(cfg app.MetricsConfig) app.Metrics { return metrics.New(metrics.Config(cfg)) }))
+		},
+		"warren": func() { cli.Main(cli.Warren) },
 	})
 }
 

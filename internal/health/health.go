@@ -23,7 +23,7 @@ type Config struct {
 	// Alive and Ready return nil, or what is wrong.
 	Alive   func() error
 	Ready   func(ctx context.Context) error
-	Metrics http.Handler
+	Metrics http.Handler // nil = there is no /metrics
 	// Profiles adds /debug/pprof/. It is refused unless Addr is a loopback address.
 	Profiles bool
 	Log      *zap.Logger
@@ -129,7 +129,9 @@ func handler(cfg Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /livez", Probe(func(context.Context) error { return cfg.Alive() }))
 	mux.Handle("GET /readyz", Probe(cfg.Ready))
-	mux.Handle("GET /metrics", cfg.Metrics)
+	if cfg.Metrics != nil {
+		mux.Handle("GET /metrics", cfg.Metrics)
+	}
 	if cfg.Profiles {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
