@@ -189,8 +189,9 @@ func TestWhatIsAllowed(t *testing.T) {
 			h.Changes[7].New = "QUARANTINED"
 			h.Published = append(h.Published, after("n", "c"), after("o", "n"))
 		},
-		"a job that went after another": func(h *check.History) { h.Published[1].After = []string{"a"} },
-		"calm in an outage":             func(h *check.History) { outage(h, 60, 30) },
+		"a job that went after another":   func(h *check.History) { h.Published[1].After = []string{"a"} },
+		"a better member, released later": func(h *check.History) { h.Rows[0].Priority, h.Published[1].After = 20, []string{"a"} },
+		"calm in an outage":               func(h *check.History) { outage(h, 60, 30) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

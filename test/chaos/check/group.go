@@ -14,7 +14,9 @@ type member struct {
 func (c *checker) groups() {
 	confirmed := map[string]time.Time{}
 	for _, p := range c.h.Published {
-		confirmed[p.Tag] = p.Confirmed
+		if len(p.After) == 0 { // nobody is told when one that others release is there
+			confirmed[p.Tag] = p.Confirmed
+		}
 	}
 	members := map[int64]*member{}
 	byGroup := map[string][]*member{}
