@@ -364,7 +364,7 @@ func TestLinks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		prose := regexp.MustCompile("`[^`\n]*`").ReplaceAll(text, nil) // F[T](x) is code
+		prose := regexp.MustCompile("(?s)```.*?```|`[^`\n]*`").ReplaceAll(text, nil) // F[T](x) is code
 		for _, found := range regexp.MustCompile(`\]\(([^)#]+)[^)]*\)`).FindAllStringSubmatch(string(prose), -1) {
 			if strings.Contains(found[1], "://") {
 				continue
@@ -374,4 +374,43 @@ func TestLinks(t *testing.T) {
 			}
 		}
 	}
+}
+
+// What pages show in Go is in an example, and so compiled and run.
+func TestPagesShowExamples(t *testing.T) {
+	t.Parallel()
+	examples := read(t, "../../*_test.go") + read(t, "../../flow/*_test.go")
+	for _, page := range []string{"flows.md", "progress.md"} {
+		shown := 0
+		for _, b := range blocks(t, "../../docs/"+page) {
+			if b.lang != "go" {
+				continue
+			}
+			shown++
+			if !strings.Contains(examples, b.text) {
+				t.Errorf("%s, below %q: no example has\n%s", page, b.heading, b.text)
+			}
+		}
+		if shown == 0 {
+			t.Errorf("%s shows no Go", page)
+		}
+	}
+}
+
+// read returns the text of all files of a pattern.
+func read(t *testing.T, pattern string) string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no files %s: %v", pattern, err)
+	}
+	var all strings.Builder
+	for _, name := range files {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(text)
+	}
+	return all.String()
 }

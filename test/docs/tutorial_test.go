@@ -22,25 +22,14 @@ const tutorial = "../../docs/tutorial.md"
 // What the tutorial shows is what its program has.
 func TestTutorialShowsTheProgram(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob("../../examples/tutorial/*.go")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var program strings.Builder
-	for _, name := range files {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		program.Write(text)
-	}
+	program := read(t, "../../examples/tutorial/*.go")
 	shown := 0
 	for _, b := range blocks(t, tutorial) {
 		if b.lang != "go" {
 			continue
 		}
 		shown++
-		if !strings.Contains(program.String(), b.text) {
+		if !strings.Contains(program, b.text) {
 			t.Errorf("below %q: no file of examples/tutorial has\n%s", b.heading, b.text)
 		}
 	}
@@ -51,7 +40,7 @@ func TestTutorialShowsTheProgram(t *testing.T) {
 		if page := one(t, blocks(t, tutorial), "4. Run it", "console"); !strings.Contains(page, said) {
 			t.Errorf("the page does not say %s", said)
 		}
-		if !strings.Contains(program.String(), `"`+strings.TrimPrefix(said, "http://")+`"`) {
+		if !strings.Contains(program, `"`+strings.TrimPrefix(said, "http://")+`"`) {
 			t.Errorf("%s is not the program's default", said)
 		}
 	}
