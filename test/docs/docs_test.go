@@ -380,7 +380,7 @@ func TestLinks(t *testing.T) {
 func TestPagesShowExamples(t *testing.T) {
 	t.Parallel()
 	examples := read(t, "../../*_test.go") + read(t, "../../flow/*_test.go")
-	for _, page := range []string{"flows.md", "progress.md"} {
+	for _, page := range []string{"flows.md", "kinds.md", "progress.md"} {
 		shown := 0
 		for _, b := range blocks(t, "../../docs/"+page) {
 			if b.lang != "go" {
