@@ -43,6 +43,10 @@ type parts struct {
 // the broker when every hint carries one number. Numbers that find no slot are handed on after 250 ms.
 func prefetch(concurrency int) int { return min(max(2*concurrency, 4), 200) }
 
+// share is how many numbers a hint has that is handed on: about as many as another consumer can take, but no
+// fewer than make a hint worth its message.
+func share(concurrency int) int { return max(concurrency, 10) }
+
 // assemble wires a consumer. Whether there is a broker is decided here, and nowhere else.
 func (c *Consumer) assemble() (*parts, error) {
 	p := &parts{consumer: c, swept: make(chan struct{})}
@@ -76,7 +80,7 @@ func (c *Consumer) assemble() (*parts, error) {
 			return nil, fmt.Errorf("subscribe: %w", err)
 		}
 		p.feed = dispatch.NewBrokeredFeed(dispatch.BrokeredConfig{
-			Claim: claim, Subscription: sub, Publisher: cfg.Broker, Budget: cfg.MaxJobs, Share: cfg.Concurrency,
+			Claim: claim, Subscription: sub, Publisher: cfg.Broker, Budget: cfg.MaxJobs, Share: share(cfg.Concurrency),
 		})
 	} else {
 		// "Until empty" is a question about rows, so rows are what such a consumer goes by.

@@ -22,8 +22,8 @@ type BrokeredConfig struct {
 	Publisher    broker.Publisher
 	// Budget ends the feed after so many jobs; 0 = no limit.
 	Budget int
-	// Share is how many numbers a hint has at most that is handed on: with as many as a consumer runs at a time,
-	// idle consumers share what one had too much of. 0 = DefaultHintSize.
+	// Share is how many numbers a hint has at most that is handed on: with about as many as a consumer runs at
+	// a time, idle consumers share what one had too much of. 0 = DefaultHintSize.
 	Share int
 }
 
