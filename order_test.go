@@ -46,6 +46,9 @@ func TestABetterJobOvertakes(t *testing.T) {
 		}
 		best := publish(t, c.Client(), "best", in("parcels", 10))
 		better := publish(t, c.Client(), "better", in("letters", 20))
+		if err := c.Client().Drain(t.Context()); err != nil { // they are announced
+			t.Fatal(err)
+		}
 		close(free)
 		awaitState(t, store, best, jobstore.Finished)
 		awaitState(t, store, better, jobstore.Finished)
