@@ -128,6 +128,7 @@ type Rotated struct {
 // stored, whatever their state, because every one of them may run again. It goes through them in batches,
 // by number, beside consumers and publishers; broken off and called again it goes on. When nothing is
 // left to change, and no program publishes with an old key any more, old keys can go. In a dry run it only counts.
+// Steps of flows that have not been released are no jobs yet: an old key is needed until flows from its time have ended.
 func (c *Client) RotateKeys(ctx context.Context, store jobstore.Resealer, dryRun bool) (Rotated, error) {
 	total := Rotated{Keys: map[string]int{}}
 	if c.cfg.Keys == nil {
