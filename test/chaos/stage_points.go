@@ -105,8 +105,8 @@ func (p *producerPoint) publish(ctx context.Context, s *scene) error {
 			return true
 		}
 		once.Do(func() {
+			close(fired)           // first: the end of the program is looked at to see whether it came here
 			_ = cmd.Process.Kill() // an error means that it has just ended
-			close(fired)
 		})
 		return false
 	}
