@@ -141,9 +141,27 @@ func hintsIntoTheVoid(ctx context.Context, s *scene) error {
 	s.started(ctx, 1) // the connection to publish stands
 	m.amqp[0].Stall(true)
 	s.enqueue(ctx, s.probes(5, time.Millisecond))
-	pause(ctx, 2*time.Second) // several ticks
+	if err := s.outboxLeft(ctx, 8*time.Second); err != nil {
+		return err
+	}
 	m.amqp[0].Cut()
 	m.amqp[0].Stall(false)
+	return nil
+}
+
+// outboxLeft gives the sweep some time to take everything out of the outbox. A right one keeps it there: nothing was confirmed.
+func (s *scene) outboxLeft(ctx context.Context, most time.Duration) error {
+	conn, err := pgx.Connect(ctx, s.direct)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx) //nolint:errcheck // nothing is lost with it
+	for end := time.Now().Add(most); time.Now().Before(end); pause(ctx, 100*time.Millisecond) {
+		var left bool
+		if err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM warren.jobs WHERE announce_at IS NOT NULL)").Scan(&left); err != nil || !left {
+			return err
+		}
+	}
 	return nil
 }
 
