@@ -28,10 +28,12 @@ type test struct {
 	// that takes longer than the test itself.
 	finished func(*plan) int
 	run      func(ctx context.Context, p *plan, c contender) (sample, error)
+	// together measures all contenders at once, instead of run: what takes long and leaves the machine room.
+	together func(ctx context.Context, a *arena) (playing []contender, s []sample, err error)
 }
 
 func tests() []test {
-	return slices.Concat(idleTests(), latencyTests(), insertTests(), workTests(), ownTests())
+	return slices.Concat(idleTests(), latencyTests(), insertTests(), workTests(), ownTests(), snapshotTests())
 }
 
 // warmRows is how many finished jobs tables hold otherwise: a planner that knows only empty tables plans badly, whoever
@@ -70,13 +72,14 @@ func timed(c contender, n int, step, after func() error) (sample, error) {
 // arena has the contenders.
 type arena struct {
 	plan   *plan
+	on     *servers
 	all    []contender
 	best   map[string]setting // by test and contender
 	closes []func()
 }
 
 func newArena(ctx context.Context, p *plan, s *servers) (*arena, error) {
-	a := &arena{plan: p, best: map[string]setting{}}
+	a := &arena{plan: p, on: s, best: map[string]setting{}}
 	if err := a.open(ctx, s); err != nil {
 		a.close()
 		return nil, err
@@ -85,26 +88,19 @@ func newArena(ctx context.Context, p *plan, s *servers) (*arena, error) {
 }
 
 func (a *arena) open(ctx context.Context, s *servers) error {
-	url, admin, err := a.database(ctx, s)
+	store, admin, err := a.store(ctx)
 	if err != nil {
 		return err
 	}
-	store, err := postgres.Open(ctx, url, postgres.Config{})
-	if err != nil {
-		return err
-	}
-	a.closes = append(a.closes, store.Close)
-	if err := store.Migrate(ctx); err != nil {
-		return err
-	}
-	for _, m := range []struct{ mode, amqp string }{{modeFull, s.rabbit.URL()}, {modePG, ""}} {
-		w, err := newOurs(ctx, m.mode, m.amqp, store, admin, a.plan.slots)
+	for _, mode := range []string{modeFull, modePG} {
+		w, err := newOurs(ctx, mode, a.amqp(mode), store, admin, a.plan.slots)
 		if err != nil {
 			return err
 		}
 		a.add(w)
 	}
-	if url, admin, err = a.database(ctx, s); err != nil {
+	url, admin, err := a.database(ctx, s)
+	if err != nil {
 		return err
 	}
 	r, err := newRiver(ctx, url, admin, a.plan.quick)
@@ -116,6 +112,28 @@ func (a *arena) open(ctx context.Context, s *servers) error {
 		a.add(newAsynq(s.redis))
 	}
 	return nil
+}
+
+// store makes a database of Warren's.
+func (a *arena) store(ctx context.Context) (*postgres.Store, *pgxpool.Pool, error) {
+	url, admin, err := a.database(ctx, a.on)
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := postgres.Open(ctx, url, postgres.Config{})
+	if err != nil {
+		return nil, nil, err
+	}
+	a.closes = append(a.closes, store.Close)
+	return store, admin, store.Migrate(ctx)
+}
+
+// amqp is the broker's address in a mode.
+func (a *arena) amqp(mode string) string {
+	if mode == modeFull {
+		return a.on.rabbit.URL()
+	}
+	return ""
 }
 
 func (a *arena) add(c contender) {
@@ -164,6 +182,17 @@ func (a *arena) runAll(ctx context.Context, chosen []test, rep *report) error {
 
 // measure lets contenders take turns at a test until its rounds are over, or until is: at least once.
 func (a *arena) measure(ctx context.Context, t test, until time.Time) ([]detail, error) {
+	if t.together != nil {
+		playing, got, err := t.together(ctx, a)
+		if err != nil {
+			return nil, err
+		}
+		samples := make([][]sample, len(got))
+		for i := range got {
+			samples[i] = []sample{got[i]}
+		}
+		return lines(t, playing, make([]setting, len(playing)), samples), nil
+	}
 	var playing []contender
 	for _, c := range a.all {
 		if _, ours := c.(*ours); c.plays(t.name) && (ours || t.most == 0) {

@@ -39,7 +39,7 @@ func lines(t test, playing []contender, best []setting, samples [][]sample) (out
 			continue
 		}
 		if t.most > 0 {
-			out = append(out, beside(t, w.mode, samples[i]))
+			out = append(out, beside(t, w.mode, samples[i])...)
 		}
 		for k, peer := range playing {
 			if _, ours := peer.(*ours); ours {
@@ -60,13 +60,16 @@ func lines(t test, playing []contender, best []setting, samples [][]sample) (out
 	return out
 }
 
-// beside compares with a limit what is measured of Warren alone.
-func beside(t test, mode string, own []sample) detail {
-	v := median(column(own, 0))
-	return detail{
-		line: line{Test: t.name, Mode: mode, Rate: rounded(v), Peer: limit, PeerRate: t.most, Ratio: rounded(t.most / v), CPU: rounded(median(cpus(own)))},
-		What: t.what, Unit: t.unit, Rounds: len(own),
+// beside compares each figure of Warren's with what it may be at most.
+func beside(t test, mode string, own []sample) (out []detail) {
+	for v, figure := range t.figures {
+		got := median(column(own, v))
+		out = append(out, detail{
+			line: line{Test: figure, Mode: mode, Rate: rounded(got), Peer: limit, PeerRate: t.most, Ratio: rounded(t.most / got), CPU: rounded(median(cpus(own)))},
+			What: t.what, Unit: t.unit, Rounds: len(own),
+		})
 	}
+	return out
 }
 
 func column(samples []sample, v int) (out []float64) {

@@ -28,8 +28,15 @@ func ownTests() []test {
 		own("spread", "4 idle consumers of 4 slots, 64 jobs of 1 s published in one call: until all have ended", "s", 5, spread),
 		own("due", "50 delayed jobs a second while 1 M others are scheduled (quick: 100,000): how late they begin, p99", "ms", 50, dueInTime),
 		own("enqueue", "20 calls of warren.enqueue() a second: from the call to the handler's start, p99", "ms", 600, enqueued),
+		once(own("backlog", "1 M jobs that wait for a consumer whose slots are taken: rows that are written, in a minute", "rows", 1, backlog)),
 		own("processes", "1, 4 and 16 consumers with 200 slots in all: the best rate over the worst", "times", 1/0.95, consumers),
 	}
+}
+
+// once is a test of one round.
+func once(t test) test {
+	t.rounds = 1
+	return t
 }
 
 // consume starts consumers of so many slots each, and returns when all are ready.
@@ -151,6 +158,53 @@ func dueInTime(ctx context.Context, p *plan, w *ours) (s sample, err error) {
 		_, err := w.client.Publish(ctx, a, warren.PublishOpts{Delay: delay})
 		return err
 	})
+}
+
+// backlog counts what is written to the jobs while nothing can begin. The sweep looks for lost hints and for what is due
+// all the while.
+func backlog(ctx context.Context, p *plan, w *ours) (s sample, err error) {
+	_, err = w.pool.Exec(ctx, `INSERT INTO warren.jobs (priority, queue, kind, args) SELECT 10, 'default', $1, $2 FROM generate_series(1, $3::int) n`,
+		kind, newArgs(), p.size(1_000_000, 100_000))
+	if err := errors.Join(err, w.settle(ctx)); err != nil {
+		return s, err
+	}
+	const slots = 4
+	release, begun := make(chan struct{}), newCounter(slots)
+	stop, err := w.consume(ctx, 1, slots, func(_ context.Context, job *warren.Job[args]) error {
+		begun.handle(job.Args)
+		<-release
+		return nil
+	})
+	if err != nil {
+		return s, err
+	}
+	defer func() {
+		close(release)
+		err = errors.Join(err, stop())
+	}()
+	span := p.seconds(90, 10)
+	if err := errors.Join(begun.handled(ctx), wait(ctx, span/6)); err != nil { // what was claimed ahead is handed back, and counted
+		return s, err
+	}
+	var before, after float64
+	s, err = timed(w, int(span.Seconds()), func() (err error) {
+		if before, err = w.written(ctx); err != nil {
+			return err
+		}
+		if err = wait(ctx, span); err != nil {
+			return err
+		}
+		after, err = w.written(ctx)
+		return err
+	}, nothing)
+	s.values = []float64{(after - before) / span.Minutes()}
+	return s, err
+}
+
+// written is how many rows of jobs were written so far. Backends tell of what they did once a second.
+func (w *ours) written(ctx context.Context) (n float64, err error) {
+	err = w.pool.QueryRow(ctx, "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables WHERE relname LIKE 'jobs\\_%'").Scan(&n)
+	return n, err
 }
 
 // enqueued publishes as a program does that knows SQL and nothing else.

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 )
 
@@ -86,7 +87,7 @@ func (r *report) table(b *strings.Builder, peer string) {
 			}
 		}
 		fmt.Fprintf(b, "| %s | %s | %s %s | %s | %s | %s | %s | %s | `go run . -tests %s` |\n", d.Test, d.Mode, number(d.Rate), d.Unit,
-			number(d.PeerRate), number(d.Ratio), goal, number(d.CPU), number(d.PeerCPU), strings.TrimSuffix(d.Test, "_p99"))
+			number(d.PeerRate), number(d.Ratio), goal, number(d.CPU), number(d.PeerCPU), testOf(d.Test))
 	}
 	b.WriteString("\nCommands are run in bench/. What is measured, and the peer's best setting:\n\n")
 	seen := map[string]bool{}
@@ -97,6 +98,16 @@ func (r *report) table(b *strings.Builder, peer string) {
 		}
 	}
 	b.WriteString("\n")
+}
+
+// testOf is the test that a figure is of.
+func testOf(figure string) string {
+	for _, t := range tests() {
+		if slices.Contains(t.figures, figure) {
+			return t.name
+		}
+	}
+	return figure
 }
 
 // alone is the table of what is compared with limits.
@@ -111,7 +122,7 @@ func (r *report) alone(b *strings.Builder) {
 		if v == "missed" {
 			v = "**missed**"
 		}
-		fmt.Fprintf(b, "| %s | %s | %s %s | %s | %s | `go run . -tests %s` |\n", d.Test, d.Mode, number(d.Rate), d.Unit, number(d.PeerRate), v, d.Test)
+		fmt.Fprintf(b, "| %s | %s | %s %s | %s | %s | `go run . -tests %s` |\n", d.Test, d.Mode, number(d.Rate), d.Unit, number(d.PeerRate), v, testOf(d.Test))
 	}
 	b.WriteString("\n")
 	seen := map[string]bool{}
