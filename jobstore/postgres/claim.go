@@ -105,7 +105,8 @@ granted AS (
       attempted_at = now(), announce_at = NULL, host = $3::text, pid = $4::int
   FROM locked l
   WHERE j.id = l.id AND l.known AND (l.serial_group IS NULL OR EXISTS (SELECT FROM won WHERE won.running_id = l.id))
-  RETURNING j.*
+  RETURNING j.id, j.queue, j.priority, j.kind, j.args, j.serial_group, j."coalesce", j.identifier, j.mode, j.every, j.attempts,
+    j.max_attempts, j.lease_no, j.crashes, j.created_at, j.available_at, j.attempted_at, j.timeout, j.metadata, j.tags, j.step
 ),
 strange AS (
   UPDATE @schema@.jobs_live j
@@ -137,17 +138,14 @@ UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now
 const carriedColumns = `id, lease_no, "coalesce", created_at, available_at, attempted_at, max_attempts, pid, priority, group_skip, mode,
   queue, kind, serial_group, identifier, host, tags, timeout, every, unique_for, args, step`
 
-const leaseColumns = `j.id, j.queue, j.priority, j.kind, j.args, j.serial_group, j."coalesce", j.identifier, j.mode,
-  (extract(epoch FROM j.every) * 1e6)::bigint, j.attempts, j.max_attempts, j.lease_no, j.crashes, j.created_at,
-  j.available_at, j.attempted_at, (extract(epoch FROM j.timeout) * 1e6)::bigint, j.metadata, j.tags, j.step`
-
 // claim runs a claiming statement whose last parameters are rest. It grants most jobs at most.
 func (s *Store) claim(ctx context.Context, text string, by jobstore.Claimant, most int, rest ...any) (jobstore.Claimed, error) {
 	args := append([]any{by.Holder, by.Token, optional(by.Host), clamp(by.PID), by.Queues, small(by.Priorities), by.Kinds}, rest...)
 	var got jobstore.Claimed
 	gone, busy := false, false
+	reader := leaseReader{by: by}
 	err := s.do(ctx, text, args, func() { got, gone, busy = jobstore.Claimed{}, false, false }, func(r pgx.Rows) error {
-		what, l, err := scanLease(r, by)
+		what, l, err := reader.read(r)
 		switch {
 		case err != nil:
 			return err
@@ -177,23 +175,6 @@ func (s *Store) claim(ctx context.Context, text string, by jobstore.Claimant, mo
 	return got, err
 }
 
-func scanLease(r pgx.Rows, by jobstore.Claimant) (what int, l jobstore.Lease, err error) {
-	j := &l.Job
-	var args, metadata []byte
-	var group, identifier *string
-	var every, timeout, step *int64
-	err = r.Scan(&j.ID, &j.Queue, &j.Priority, &j.Kind, &args, &group, &j.Coalesce, &identifier, &j.Mode, &every,
-		&j.Attempts, &j.MaxAttempts, &j.LeaseNo, &j.Crashes, &j.CreatedAt, &j.AvailableAt, &j.AttemptedAt, &timeout, &metadata, &j.Tags, &step, &what)
-	j.Args, j.Metadata = args, metadata
-	j.SerialGroup, j.Identifier = text(group), text(identifier)
-	j.Every, j.Timeout = duration(every), duration(timeout)
-	if step != nil {
-		j.Step = jobstore.StepID(*step)
-	}
-	j.State, j.Holder, j.Host, j.PID = jobstore.Processing, by.Holder, by.Host, by.PID
-	return what, l, err
-}
-
 // waitSQL returns when no statement in flight holds any of the rows.
 const waitSQL = `-- warren: wait for a claim
 SELECT j.id FROM unnest($1::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id = w.id ORDER BY j.id FOR NO KEY UPDATE OF j`
@@ -209,8 +190,9 @@ func (s *Store) granted(ctx context.Context, by jobstore.Claimant, ids []jobstor
 	if err := s.exec(ctx, waitSQL, ids); err != nil {
 		return nil, err
 	}
+	reader := leaseReader{by: by}
 	return gather(ctx, s, grantedSQL, func(r pgx.Rows) (jobstore.Lease, error) {
-		_, l, err := scanLease(r, by)
+		_, l, err := reader.read(r)
 		return l, err
 	}, by.Holder, by.Token, ids)
 }

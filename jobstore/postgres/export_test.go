@@ -31,6 +31,7 @@ func (s *Store) OldestSQL() string         { return s.sql[oldestSQL] }
 func (s *Store) ReadyFromSQL() string      { return s.sql[readyFromSQL] }
 func (s *Store) RescueSQL() string         { return s.sql[rescueSQL] }
 func (s *Store) InsertSQL() string         { return s.sql[insertSQL] }
+func (s *Store) InsertPlainSQL() string    { return s.sql[insertPlainSQL] }
 
 // BatchSQL are the statements that take a part of many rows, by name.
 func (s *Store) BatchSQL() map[string]string {

@@ -206,8 +206,10 @@ func (s *Store) probe(ctx context.Context, conf *pgx.ConnConfig) (*pgx.ConnConfi
 		if err != nil && !strings.Contains(err.Error(), "unsupported startup parameter") {
 			return nil, err
 		}
-		conf.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
+	// This one names no statement and works everywhere. Whoever asks for exec or simple_protocol wants just that;
+	// those two would have to guess the types of parameters.
+	conf.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	s.local = true
 	if _, err := s.look(ctx, conf); err != nil {
 		return nil, err
