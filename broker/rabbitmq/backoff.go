@@ -12,8 +12,8 @@ const (
 	// backoffLeast and backoffMost bound the pause before a connection attempt.
 	backoffLeast = 100 * time.Millisecond
 	backoffMost  = 15 * time.Second
-	// deafMost bounds it while nobody listens on the port: being turned away by the operating
-	// system costs nobody anything, and the broker is to be used soon after it has started.
+	// deafMost bounds it while nobody listens on the port, and after a connection that stood: being turned
+	// away by the operating system costs nobody anything, and the broker is to be used soon after it has started.
 	deafMost = 2 * time.Second
 	// slowLeast and slowMost bound the pause after a refusal that only a person can mend.
 	slowLeast = 5 * time.Second

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,6 +165,26 @@ func TestBackoff(t *testing.T) {
 	}
 	if mean := sum / 1000; mean < 6*time.Second || mean > 9*time.Second {
 		t.Errorf("mean backoff %s; want the jitter to be full, about 7.5 s", mean)
+	}
+}
+
+// A broker that is restarted twice in a row is found as soon as after the first time, however many attempts have failed.
+func TestCeilingAfterAConnectionThatStood(t *testing.T) {
+	t.Parallel()
+	reset, refused := &net.OpError{Op: "read", Err: syscall.ECONNRESET}, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}
+	for _, c := range []struct {
+		what      string
+		connected bool
+		err       error
+		want      time.Duration
+	}{
+		{"a session is lost", true, reset, deafMost},
+		{"nobody listens", false, refused, deafMost},
+		{"a broker that resets whoever comes", false, reset, backoffMost},
+	} {
+		if got := ceiling(c.connected, c.err); got != c.want {
+			t.Errorf("%s: at most %s, want %s", c.what, got, c.want)
+		}
 	}
 }
 

@@ -103,7 +103,7 @@ func (l *link) run(ctx context.Context) {
 		}
 		err = classify(fmt.Errorf("%s: %w", node, err))
 		l.set(nil, err, false)
-		delay := backoff(failures, ceiling(err))
+		delay := backoff(failures, ceiling(connected, err))
 		failures++
 		if isConfig(err) {
 			l.refused(err)
@@ -157,9 +157,10 @@ func (l *link) prepare(ctx context.Context, sess *session) (serve func(), err er
 	return l.open(sess)
 }
 
-// ceiling is the longest pause after err.
-func ceiling(err error) time.Duration {
-	if nobodyListens(err) {
+// ceiling is the longest pause after err. A broker that was there a moment ago, and has perhaps been restarted twice in a
+// row, is looked for as often as a port where nobody listens.
+func ceiling(connected bool, err error) time.Duration {
+	if connected || nobodyListens(err) {
 		return deafMost
 	}
 	return backoffMost

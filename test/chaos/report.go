@@ -48,7 +48,7 @@ run at all execute a job, or two of a serial group, at a time.
 
 `
 
-// kept reads all results.
+// kept reads all results. Of a command that was run again, after something was mended say, the last run counts.
 func kept(dir string) ([]*result, error) {
 	f, err := os.Open(filepath.Join(dir, "results.jsonl"))
 	if err != nil {
@@ -64,6 +64,7 @@ func kept(dir string) ([]*result, error) {
 			}
 			return nil, fmt.Errorf("%s: %w", dir, err)
 		}
+		results = slices.DeleteFunc(results, func(before *result) bool { return before.Command == r.Command })
 		results = append(results, &r)
 	}
 }
@@ -75,7 +76,7 @@ func runsTable(b *strings.Builder, results []*result) {
 			versions = r.Versions
 		}
 	}
-	fmt.Fprintf(b, "## Runs\n\n%s. Every line is repeated by the command beside it, in `test/chaos`; a seed repeats the faults and their moments, not the machine's timing.\n\n", versions)
+	fmt.Fprintf(b, "## Runs\n\n%s. Every line is repeated by the command beside it, in `test/chaos`; a seed repeats the faults and their moments, not the machine's timing. Of a command that was run more than once the last run is shown.\n\n", versions)
 	b.WriteString("| stage | came to | jobs | unknown commits (there) | rolled back | executions | took | to drain | longest pause | throughput dip | memory and descriptors | commit | command |\n|---|---|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range byStage(results) {
 		came := "ok"
