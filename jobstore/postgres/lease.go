@@ -28,7 +28,7 @@ type leaseReader struct {
 
 // read reads the current row of r.
 func (lr *leaseReader) read(r pgx.Rows) (what int, l jobstore.Lease, err error) {
-	c := columns{values: r.RawValues(), fields: r.FieldDescriptions(), types: r.Conn().TypeMap()}
+	c := columnsOf(r)
 	j := &l.Job
 	j.ID = jobstore.ID(c.int())
 	lr.queue = c.same(lr.queue)
@@ -44,10 +44,8 @@ func (lr *leaseReader) read(r pgx.Rows) (what int, l jobstore.Lease, err error) 
 	j.LeaseNo = c.int()
 	j.Crashes = int(c.int())
 	j.CreatedAt, j.AvailableAt = c.time(), c.time()
-	if c.isNull() {
-		c.text()
-	} else {
-		j.AttemptedAt = new(c.time())
+	if at := c.time(); !at.IsZero() {
+		j.AttemptedAt = new(at)
 	}
 	j.Timeout = time.Duration(c.int()) * time.Microsecond
 	j.Metadata = c.json()
@@ -68,6 +66,10 @@ type columns struct {
 	types  *pgtype.Map // for what is rare: arrays, and text from a connection that asks for no binary
 	next   int
 	err    error
+}
+
+func columnsOf(r pgx.Rows) columns {
+	return columns{values: r.RawValues(), fields: r.FieldDescriptions(), types: r.Conn().TypeMap()}
 }
 
 type column struct {
@@ -112,6 +114,15 @@ func (c *columns) int() int64 {
 	var n int64
 	c.scan(col, &n)
 	return n
+}
+
+func (c *columns) bool() (v bool) {
+	col := c.take()
+	if col.field.Format == pgx.BinaryFormatCode && len(col.value) == 1 {
+		return col.value[0] == 1
+	}
+	c.scan(col, &v)
+	return v
 }
 
 func (c *columns) optional() *int64 {

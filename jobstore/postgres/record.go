@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -199,21 +200,20 @@ func (s *Store) recordIn(
 	if !slices.ContainsFunc(done, saysMore) {
 		text, args = recordFinishedSQL, recordFinishedArgs
 	}
+	var queue string
 	err = q.run(ctx, s.sql[text], args(by, done), func(r pgx.Rows) error {
-		var ref jobstore.Ref
-		var group *string
-		var now bool
-		if err := r.Scan(&ref.ID, &ref.Queue, &ref.Priority, &group, &now); err != nil {
-			return err
-		}
-		accepted[ref.ID] = true
+		c := columnsOf(r)
+		id := jobstore.ID(c.int())
+		queue = c.same(queue)
+		priority, group, now := int(c.int()), c.text(), c.bool()
+		accepted[id] = true
 		switch {
 		case group != nil:
-			freed = append(freed, *group)
+			freed = append(freed, string(group))
 		case now:
-			rec.Released = append(rec.Released, ref)
+			rec.Released = append(rec.Released, jobstore.Ref{ID: id, Band: jobstore.Band{Queue: queue, Priority: priority}})
 		}
-		return nil
+		return c.err
 	})
 	if err != nil || len(accepted) == len(done) {
 		return rec, freed, accepted, err
@@ -267,7 +267,12 @@ func recordFinishedArgs(by jobstore.HolderID, done []jobstore.Outcome) []any {
 	ids, leases, durations, memory := make([]int64, n), make([]int64, n), make([]int64, n), make([]*string, n)
 	for i := range done {
 		o := &done[i]
-		ids[i], leases[i], durations[i], memory[i] = int64(o.ID), o.LeaseNo, int64(o.Duration/time.Millisecond), optional(string(o.Memory))
+		ids[i], leases[i], durations[i] = int64(o.ID), o.LeaseNo, int64(o.Duration/time.Millisecond)
+		if i > 0 && bytes.Equal(o.Memory, done[i-1].Memory) { // attempts that end soon after each other have one note
+			memory[i] = memory[i-1]
+		} else {
+			memory[i] = optional(string(o.Memory))
+		}
 	}
 	return []any{by, ids, leases, durations, memory}
 }
