@@ -10,12 +10,15 @@ import (
 	"github.com/warrenq/warren/jobstore"
 )
 
+// explainRows is how many rows a statement of BenchmarkExplain is about.
+const explainRows = 400
+
 // BenchmarkExplain says where PostgreSQL's time goes in the statements of a job, in microseconds a row: the parts
 // are those of EXPLAIN ANALYZE, whose own clock costs some of it. The least of the turns is what counts.
 //
 //	go test ./jobstore/postgres -run '^$' -bench Explain -benchtime 20x
 func BenchmarkExplain(b *testing.B) {
-	const rows = 400
+	const rows = explainRows
 	s, dsn := fresh(b)
 	conn := connect(b, dsn)
 	by := register(b, s)
@@ -42,12 +45,12 @@ func BenchmarkExplain(b *testing.B) {
 			for i := range jobs {
 				args[i] = string(jobs[i].Args)
 			}
-			return []any{many(jobs[0].Kind), args, many(jobs[0].Queue), numbers(rows, 10), numbers(rows, 25), make([]bool, rows)}
+			return []any{many(jobs[0].Kind), args, many(jobs[0].Queue), numbers(10), numbers(25), make([]bool, rows)}
 		}},
 		{"claim", s.ClaimSQL(), func() []any { return append(who(), ready()) }},
 		{"claim next", s.ClaimNextSQL(), func() []any { ready(); return append(who(), rows, rows+64) }},
 		{"record", s.RecordFinishedSQL(), func() []any {
-			return []any{by.Holder, claimed(), numbers(rows, 1), numbers(rows, 1), many(`{"before":1048576,"after":1048577}`)}
+			return []any{by.Holder, claimed(), numbers(1), numbers(1), many(`{"before":1048576,"after":1048577}`)}
 		}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
@@ -66,8 +69,8 @@ func BenchmarkExplain(b *testing.B) {
 	}
 }
 
-func numbers(n int, v int64) []int64 {
-	out := make([]int64, n)
+func numbers(v int64) []int64 {
+	out := make([]int64, explainRows)
 	for i := range out {
 		out[i] = v
 	}

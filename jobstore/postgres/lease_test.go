@@ -20,6 +20,7 @@ func TestClaimReadsEveryFormat(t *testing.T) {
 	}
 	for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
 		t.Run(mode, func(t *testing.T) {
+			t.Parallel()
 			s := open(t, dsn+joint+"default_query_exec_mode="+mode, postgres.Config{})
 			by := register(t, s)
 			full := jobstore.NewJob{
