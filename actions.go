@@ -85,7 +85,7 @@ func (r *Registry) Add(groups ...*KindGroup) {
 			if len(a.opts) > 0 {
 				o = a.opts[0]
 			}
-			if o.Describe.Scope == "" && queuePattern.MatchString(g.name) {
+			if o.Describe.Scope == "" && checkQueue(g.name) == nil {
 				o.Describe.Scope = g.name
 			}
 			r.Raw(a.kind, a.handle, o)

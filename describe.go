@@ -24,7 +24,7 @@ func (d Describe) check() error {
 		return fmt.Errorf("title %.80q… is not one line of at most 200 bytes of UTF-8", d.Title)
 	case len(d.Description) > 4096 || !utf8.ValidString(d.Description) || strings.ContainsRune(d.Description, 0):
 		return fmt.Errorf("description %.80q… has %d bytes; at most 4096 bytes of UTF-8 without NUL are allowed", d.Description, len(d.Description))
-	case d.Scope != "" && !queuePattern.MatchString(d.Scope):
+	case d.Scope != "" && checkQueue(d.Scope) != nil:
 		return fmt.Errorf("scope %.140q is not a name: use 1 to 100 letters, digits and _ . : -, beginning with a letter, a digit or _", d.Scope)
 	}
 	return nil

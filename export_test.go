@@ -8,3 +8,7 @@ import (
 
 // SlogOf is the handler behind Slog.
 func SlogOf(core zapcore.Core) slog.Handler { return slogHandler{core: core} }
+
+// What may be a name.
+func CheckKind(s string) error  { return checkKind(s) }
+func CheckQueue(s string) error { return checkQueue(s) }

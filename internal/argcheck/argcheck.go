@@ -49,6 +49,20 @@ func Check(value []byte, limit int) error {
 	return scan(value, limit)
 }
 
+// CheckEncoded is Check for what encoding/json has just written, which is JSON: half of the work is to find that out.
+func CheckEncoded(value []byte, limit int) error {
+	if limit <= 0 {
+		limit = DefaultMax
+	}
+	switch {
+	case len(value) > limit:
+		return errTooLarge(len(value), limit)
+	case !utf8.Valid(value): // a json.RawMessage inside is copied as it is
+		return syntax(value)
+	}
+	return scan(value, limit)
+}
+
 func errTooLarge(size, limit int) error {
 	return fmt.Errorf("takes %d bytes, more than the %d allowed; keep large data elsewhere and pass a reference to it", size, limit)
 }

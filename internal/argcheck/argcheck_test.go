@@ -245,3 +245,24 @@ func BenchmarkCheck(b *testing.B) {
 		}
 	}
 }
+
+// What encoding/json writes is checked for all that it lets through.
+func TestCheckEncoded(t *testing.T) {
+	t.Parallel()
+	for _, v := range []any{
+		map[string]any{"a": []int{1, 2}},
+		"ü", nil, strings.Repeat("x", 300), json.Number("1e999"),
+		json.RawMessage("\"\xff\""), json.RawMessage(`"\u0000"`), json.RawMessage(`"\ud800"`), json.RawMessage(nested(65)), json.Number("1e9999"),
+	} {
+		text, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, limit := range []int{0, 200} {
+			got, want := argcheck.CheckEncoded(text, limit), argcheck.Check(text, limit)
+			if (got == nil) != (want == nil) || got != nil && got.Error() != want.Error() {
+				t.Errorf("%.60s within %d: %v, want %v", text, limit, got, want)
+			}
+		}
+	}
+}
