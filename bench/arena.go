@@ -23,6 +23,7 @@ type test struct {
 	figures          []string // what a sample's values are called
 	rounds           int      // at most; 0 = as many as there are
 	like             string   // a quick run takes the best settings of that test instead of trying them all again
+	asLike           bool     // so does a whole one
 	most             float64  // 0, or the limit of what is measured of Warren alone
 	// finished is how many finished jobs the tables begin with; nil = a few. Such tables are made once a test, because
 	// that takes longer than the test itself.
@@ -177,6 +178,7 @@ func (a *arena) runAll(ctx context.Context, chosen []test, rep *report) error {
 		fmt.Printf("  %s: %.0f s\n", t.name, time.Since(began).Seconds())
 		rep.Lines = append(rep.Lines, lines...)
 	}
+	rep.Lines = append(rep.Lines, crowdedLines(rep.Lines)...)
 	return nil
 }
 
@@ -232,7 +234,7 @@ func (a *arena) measure(ctx context.Context, t test, until time.Time) ([]detail,
 // sweep tries a contender's settings, each once, and returns the best. When the time for a test is half over, what was
 // tried so far must do.
 func (a *arena) sweep(ctx context.Context, t test, c contender, made map[string]bool, until time.Time) (best setting, err error) {
-	if known, ok := a.best[t.like+" "+c.name()]; ok && a.plan.quick {
+	if known, ok := a.best[t.like+" "+c.name()]; ok && (a.plan.quick || t.asLike) {
 		return known, nil
 	}
 	list := c.settings(t.name)

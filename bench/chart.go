@@ -8,7 +8,7 @@ import (
 
 // Sizes of the chart, in pixels.
 const (
-	chartLeft  = 110
+	chartLeft  = 140
 	chartWidth = 720
 	barHeight  = 14
 	rowHeight  = 2*barHeight + 12

@@ -72,6 +72,26 @@ func beside(t test, mode string, own []sample) (out []detail) {
 	return out
 }
 
+// crowdedLines compare Warren's rate beside many other jobs with its own without them.
+func crowdedLines(list []detail) (out []detail) {
+	rate := map[string]float64{}
+	for _, d := range list {
+		rate[d.Test+" "+d.Mode] = d.Rate
+	}
+	for _, mode := range []string{modeFull, modePG} {
+		for _, crowd := range []string{"history", "pending"} {
+			alone, crowded := rate["work "+mode], rate[crowd+" "+mode]
+			if alone > 0 && crowded > 0 {
+				out = append(out, detail{
+					line: line{Test: crowd + "_own", Mode: mode, Rate: rounded(alone / crowded), Peer: limit, PeerRate: rounded(1 / 0.9), Ratio: rounded(crowded / alone / 0.9)},
+					What: "the rate of work over that of " + crowd, Unit: "times", Rounds: 1,
+				})
+			}
+		}
+	}
+	return out
+}
+
 func column(samples []sample, v int) (out []float64) {
 	for _, s := range samples {
 		out = append(out, s.values[v])

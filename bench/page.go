@@ -107,6 +107,9 @@ func testOf(figure string) string {
 			return t.name
 		}
 	}
+	if crowd, ok := strings.CutSuffix(figure, "_own"); ok {
+		return "work," + crowd
+	}
 	return figure
 }
 

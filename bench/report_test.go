@@ -99,7 +99,11 @@ func TestEveryFigureHasATarget(t *testing.T) {
 		if one.most > 0 {
 			continue // its limit is beside it
 		}
-		figures = append(figures, one.figures...)
+		for _, figure := range one.figures {
+			if !slices.Contains(one.figures, figure+"_p99") { // a median is shown; what is promised is about the slow ones
+				figures = append(figures, figure)
+			}
+		}
 	}
 	slices.Sort(figures)
 	if goals := slices.Sorted(maps.Keys(targets())); !slices.Equal(figures, goals) {

@@ -46,7 +46,7 @@ func (r *theirs) plays(string) bool  { return true }
 // River is cheapest as it comes.
 func (r *theirs) settings(test string) (list []setting) {
 	switch test {
-	case "idle":
+	case "idle", "latency_default":
 		return []setting{{Workers: 100, Conns: 8}}
 	case "insert1", "bulk", "bulk_fast":
 		return []setting{{Conns: 8}}

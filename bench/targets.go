@@ -21,9 +21,11 @@ func targets() map[string]target {
 		"e2e_bulk":    {full: 2, pg: 2.6},
 		"e2e_singles": {full: 5, pg: 6},
 		"history":     {full: 2, pg: 2},
+		"pending":     {full: 2, pg: 2},
 		"idle":        {full: 3, pg: 2},
-		"latency":     {full: 1, pg: 1},
 		"latency_p99": {full: 1, pg: 1.25},
+		// What River's own defaults come to.
+		"latency_default_p99": {full: 15, pg: 15},
 	}
 }
 

@@ -34,7 +34,41 @@ func workTests() []test {
 				return working(ctx, c, p.size(100_000, 10_000))
 			},
 		},
+		{
+			name: "pending", what: "work off the first 100,000 of 1 M jobs that wait (quick: 10,000 of 100,000)", unit: perSecond, figures: []string{"pending"},
+			like: "work", asLike: true, rounds: 1,
+			run: func(ctx context.Context, p *plan, c contender) (sample, error) {
+				return crowded(ctx, c, p.size(1_000_000, 100_000), p.size(100_000, 10_000))
+			},
+		},
 	}
+}
+
+// crowded has many jobs wait, and measures how soon the first n of them have been handled.
+func crowded(ctx context.Context, c contender, many, n int) (s sample, err error) {
+	for left := many; left > 0; left -= 50_000 { // so that nothing announces more than it may hold
+		if err := errors.Join(insertBulk(ctx, c, min(left, 50_000), true), c.flushed(ctx)); err != nil {
+			return s, err
+		}
+	}
+	if err := c.settle(ctx); err != nil {
+		return s, err
+	}
+	count := newCounter(n)
+	var stop func() error
+	s, err = timed(c, n, func() (err error) {
+		if stop, err = c.work(ctx, count.handle); err != nil {
+			return err
+		}
+		return count.handled(ctx)
+	}, nothing)
+	if stop != nil {
+		err = errors.Join(err, stop())
+	}
+	if err == nil {
+		s.values[0] = float64(n) / s.ended.Sub(time.Unix(0, count.first.Load())).Seconds()
+	}
+	return s, err
 }
 
 // working has n jobs wait, starts a consumer, and measures from the first handler's start on.
