@@ -221,7 +221,7 @@ func (a *arena) measure(ctx context.Context, t test, until time.Time) ([]detail,
 		}
 		for k := range playing {
 			i := (k + round) % len(playing) // nobody is always first
-			s, err := a.turn(ctx, t, playing[i], best[i], made)
+			s, err := a.turn(ctx, t, playing[i], best[i], a.plan, made)
 			if err != nil {
 				return nil, err
 			}
@@ -231,8 +231,11 @@ func (a *arena) measure(ctx context.Context, t test, until time.Time) ([]detail,
 	return lines(t, playing, best, samples), nil
 }
 
-// sweep tries a contender's settings, each once, and returns the best. When the time for a test is half over, what was
-// tried so far must do.
+// sweepScale is how much smaller a test is while settings are tried.
+const sweepScale = 0.2
+
+// sweep tries a contender's settings, each once with fewer jobs, and returns the best. When the time for a test is half
+// over, what was tried so far must do.
 func (a *arena) sweep(ctx context.Context, t test, c contender, made map[string]bool, until time.Time) (best setting, err error) {
 	if known, ok := a.best[t.like+" "+c.name()]; ok && (a.plan.quick || t.asLike) {
 		return known, nil
@@ -243,8 +246,12 @@ func (a *arena) sweep(ctx context.Context, t test, c contender, made map[string]
 	}
 	half := time.Now().Add(time.Until(until) / 2)
 	value := math.NaN()
-	for _, s := range list {
-		got, err := a.turn(ctx, t, c, s, made)
+	small := new(*a.plan)
+	if !small.quick {
+		small.scale *= sweepScale
+	}
+	for i, s := range list {
+		got, err := a.turn(ctx, t, c, s, small, made)
 		if err != nil {
 			return best, err
 		}
@@ -253,6 +260,7 @@ func (a *arena) sweep(ctx context.Context, t test, c contender, made map[string]
 			best, value = s, v
 		}
 		if time.Now().After(half) {
+			fmt.Printf("  %s, %s: only %d of %d settings were tried\n", t.name, c.name(), i+1, len(list))
 			break
 		}
 	}
@@ -262,12 +270,12 @@ func (a *arena) sweep(ctx context.Context, t test, c contender, made map[string]
 }
 
 // turn is one contender's part of a round.
-func (a *arena) turn(ctx context.Context, t test, c contender, set setting, made map[string]bool) (s sample, err error) {
+func (a *arena) turn(ctx context.Context, t test, c contender, set setting, p *plan, made map[string]bool) (s sample, err error) {
 	err = within(ctx, 30*time.Minute, c.name()+" with "+cmp.Or(set.String(), "defaults"), func(ctx context.Context) error {
 		if err := errors.Join(c.use(ctx, set), a.prepare(ctx, t, c, made)); err != nil {
 			return err
 		}
-		s, err = t.run(ctx, a.plan, c)
+		s, err = t.run(ctx, p, c)
 		return err
 	})
 	return s, err

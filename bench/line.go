@@ -28,6 +28,8 @@ type detail struct {
 	Unit        string  `json:"unit"`
 	PeerCPU     float64 `json:"peer_cpu_us"`
 	PeerSetting string  `json:"peer_setting"`
+	Low         float64 `json:"ratio_low"` // the least and the largest ratio of a round
+	High        float64 `json:"ratio_high"`
 	Rounds      int     `json:"rounds"`
 }
 
@@ -47,12 +49,14 @@ func lines(t test, playing []contender, best []setting, samples [][]sample) (out
 			}
 			for v, figure := range t.figures {
 				mine, its := column(samples[i], v), column(samples[k], v)
+				all := ratios(mine, its, t.lower)
 				out = append(out, detail{
 					line: line{
 						Test: figure, Mode: w.mode, Rate: rounded(median(mine)), Peer: peer.name(), PeerRate: rounded(median(its)),
 						Ratio: rounded(medianRatio(mine, its, t.lower)), CPU: rounded(median(cpus(samples[i]))),
 					},
 					What: t.what, Unit: t.unit, PeerCPU: rounded(median(cpus(samples[k]))), PeerSetting: best[k].String(), Rounds: len(mine),
+					Low: rounded(quantile(all, 0)), High: rounded(quantile(all, 1)),
 				})
 			}
 		}

@@ -24,10 +24,10 @@ with the programs that publish and consume. Absolute figures are that machine's;
 * Jobs have %[8]d bytes of args and a handler that does nothing. Publishers and consumers run in one process. Tables hold %[9]s finished
   jobs or more, vacuumed and analyzed before each turn, whoever owns them.
 * Contenders take turns, up to %[10]d rounds. **A ratio is that of figures of the same round, the median over the rounds; above 1 is
-  Warren's favour**, whichever way better is.
+  Warren's favour**, whichever way better is. In brackets are those of the worst and of the best round.
 * CPU is user and system time of all processes that have to do with a contender (publisher, consumer, PostgreSQL with its backends,
   RabbitMQ or Redis), in microseconds a job; of a second in the idle test.
-* River is swept over MaxWorkers, FetchCooldown and connections, for each test; the best is kept and named below. Asynq over its
+* River is swept over MaxWorkers, FetchCooldown and connections, for each test, with a fifth of its jobs; the best is kept and named below. Asynq over its
   concurrency. Warren runs as it comes, but for %[11]d handlers at a time.
 * Publishing ends at the last commit. Announcing goes on after that, in the background; its CPU time counts.
 * Work ends when the last outcome is committed.
@@ -87,7 +87,7 @@ func (r *report) table(b *strings.Builder, peer string) {
 			}
 		}
 		fmt.Fprintf(b, "| %s | %s | %s %s | %s | %s | %s | %s | %s | `go run . -tests %s` |\n", d.Test, d.Mode, number(d.Rate), d.Unit,
-			number(d.PeerRate), number(d.Ratio), goal, number(d.CPU), number(d.PeerCPU), testOf(d.Test))
+			number(d.PeerRate), ratioOf(d), goal, number(d.CPU), number(d.PeerCPU), testOf(d.Test))
 	}
 	b.WriteString("\nCommands are run in bench/. What is measured, and the peer's best setting:\n\n")
 	seen := map[string]bool{}
@@ -98,6 +98,14 @@ func (r *report) table(b *strings.Builder, peer string) {
 		}
 	}
 	b.WriteString("\n")
+}
+
+// ratioOf is a ratio with its least and largest, which say how much noise there is.
+func ratioOf(d detail) string {
+	if d.Rounds < 2 {
+		return number(d.Ratio)
+	}
+	return fmt.Sprintf("%s (%s–%s)", number(d.Ratio), number(d.Low), number(d.High))
 }
 
 // testOf is the test that a figure is of.

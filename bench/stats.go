@@ -30,7 +30,11 @@ func quantile(values []float64, q float64) float64 {
 // medianRatio is the median over the rounds of how many times better ours was than theirs in the same round. It is
 // not the ratio of the medians: those may come from different rounds, between which the machine has drifted.
 func medianRatio(ours, theirs []float64, lowerIsBetter bool) float64 {
-	var ratios []float64
+	return median(ratios(ours, theirs, lowerIsBetter))
+}
+
+// ratios are how many times better ours was than theirs, round by round.
+func ratios(ours, theirs []float64, lowerIsBetter bool) (out []float64) {
 	rounds := min(len(ours), len(theirs))
 	theirs = theirs[:rounds]
 	for i, better := range ours[:rounds] {
@@ -39,8 +43,8 @@ func medianRatio(ours, theirs []float64, lowerIsBetter bool) float64 {
 			better, worse = worse, better
 		}
 		if worse > 0 {
-			ratios = append(ratios, better/worse)
+			out = append(out, better/worse)
 		}
 	}
-	return median(ratios)
+	return out
 }
