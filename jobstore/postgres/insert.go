@@ -64,26 +64,51 @@ func (s *Store) insertBatch(ctx context.Context, jobs []jobstore.NewJob) (out []
 }
 
 func (s *Store) insertIn(ctx context.Context, q session, jobs []jobstore.NewJob) ([]jobstore.Inserted, error) {
-	text, args := insertPlainSQL, insertPlainArgs
-	if slices.ContainsFunc(jobs, special) {
-		text, args = insertSQL, insertArgs
+	if !slices.ContainsFunc(jobs, special) {
+		return s.insertPlain(ctx, q, jobs)
 	}
+	text := insertSQL
 	if slices.ContainsFunc(jobs, keyed) {
 		if slices.ContainsFunc(jobs, settled) {
 			return s.settleIn(ctx, q, jobs)
 		}
 		text = insertKeyedSQL
 	}
-	out, err := gatherIn(ctx, q, s.sql[text], scanInserted, args(jobs)...)
+	out, err := gatherIn(ctx, q, s.sql[text], scanInserted, insertArgs(jobs)...)
 	if err != nil {
 		return nil, err
 	}
-	if len(out) != len(jobs) {
-		return nil, fmt.Errorf("%d of %d rows were inserted; is there a trigger or a rule on %s.jobs?", len(out), len(jobs), s.schema)
+	return out, s.inOrder(out, jobs)
+}
+
+// insertPlain asks for nothing but the numbers: the rest is as it was given.
+func (s *Store) insertPlain(ctx context.Context, q session, jobs []jobstore.NewJob) ([]jobstore.Inserted, error) {
+	out := make([]jobstore.Inserted, 0, len(jobs))
+	err := q.run(ctx, s.sql[insertPlainSQL], insertPlainArgs(jobs), func(r pgx.Rows) error {
+		c := columnsOf(r)
+		out = append(out, jobstore.Inserted{Ref: jobstore.Ref{ID: jobstore.ID(c.int())}})
+		return c.err
+	})
+	if err == nil {
+		err = s.inOrder(out, jobs)
 	}
-	// Numbers are drawn in the order of the input. The rows of RETURNING promise no order.
-	slices.SortFunc(out, func(a, b jobstore.Inserted) int { return int(a.ID - b.ID) })
+	if err != nil {
+		return nil, err
+	}
+	for i := range out {
+		out[i].State, out[i].Queue, out[i].Priority = jobstore.Ready, jobs[i].Queue, jobs[i].Priority
+	}
 	return out, nil
+}
+
+// inOrder brings what was inserted into the order of the input, in which numbers are drawn. The rows of RETURNING promise
+// none.
+func (s *Store) inOrder(out []jobstore.Inserted, jobs []jobstore.NewJob) error {
+	if len(out) != len(jobs) {
+		return fmt.Errorf("%d of %d rows were inserted; is there a trigger or a rule on %s.jobs?", len(out), len(jobs), s.schema)
+	}
+	slices.SortFunc(out, func(a, b jobstore.Inserted) int { return int(a.ID - b.ID) })
+	return nil
 }
 
 func keyed(j jobstore.NewJob) bool { return j.Mode == jobstore.Unique || j.Mode == jobstore.Recurring }
@@ -133,7 +158,7 @@ SELECT nextval('@schema@.jobs_id_seq'), CASE WHEN i.outbox THEN now() END, i.kin
 FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::int[], $6::bool[]) WITH ORDINALITY
      AS i(kind, args, queue, priority, max_attempts, outbox, ord)
 ORDER BY i.ord
-RETURNING id, queue, priority, state, 0::bigint`
+RETURNING id`
 
 // insertKeyedSQL takes the keys first, in their order. ON CONFLICT DO UPDATE waits for whoever is
 // just taking the same key, and returns who has it afterwards: two publishers cannot both win.
