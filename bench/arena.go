@@ -260,7 +260,9 @@ func (a *arena) sweep(ctx context.Context, t test, c contender, made map[string]
 			best, value = s, v
 		}
 		if time.Now().After(half) {
-			fmt.Printf("  %s, %s: only %d of %d settings were tried\n", t.name, c.name(), i+1, len(list))
+			if i+1 < len(list) {
+				best.Note = fmt.Sprintf("of %d settings tried of %d", i+1, len(list))
+			}
 			break
 		}
 	}

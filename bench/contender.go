@@ -52,6 +52,7 @@ type setting struct {
 	Cooldown time.Duration `json:"fetch_cooldown,omitempty"`
 	Poll     time.Duration `json:"fetch_poll_interval,omitempty"`
 	Conns    int           `json:"connections,omitempty"`
+	Note     string        `json:"note,omitempty"` // how it was found, where that is not as it should be
 }
 
 func (s setting) String() string {
@@ -67,6 +68,9 @@ func (s setting) String() string {
 	}
 	if s.Conns > 0 {
 		parts = append(parts, fmt.Sprintf("%d connections", s.Conns))
+	}
+	if s.Note != "" {
+		parts = append(parts, s.Note)
 	}
 	return strings.Join(parts, ", ")
 }
