@@ -45,30 +45,16 @@ func workTests() []test {
 }
 
 // crowded has many jobs wait, and measures how soon the first n of them have been handled.
-func crowded(ctx context.Context, c contender, many, n int) (s sample, err error) {
+func crowded(ctx context.Context, c contender, many, n int) (sample, error) {
 	for left := many; left > 0; left -= 50_000 { // so that nothing announces more than it may hold
 		if err := errors.Join(insertBulk(ctx, c, min(left, 50_000), true), c.flushed(ctx)); err != nil {
-			return s, err
+			return sample{}, err
 		}
 	}
 	if err := c.settle(ctx); err != nil {
-		return s, err
+		return sample{}, err
 	}
-	count := newCounter(n)
-	var stop func() error
-	s, err = timed(c, n, func() (err error) {
-		if stop, err = c.work(ctx, count.handle); err != nil {
-			return err
-		}
-		return count.handled(ctx)
-	}, nothing)
-	if stop != nil {
-		err = errors.Join(err, stop())
-	}
-	if err == nil {
-		s.values[0] = float64(n) / s.ended.Sub(time.Unix(0, count.first.Load())).Seconds()
-	}
-	return s, err
+	return consuming(ctx, c, n, func(count *counter, ctx context.Context, _ contender) error { return count.handled(ctx) })
 }
 
 // working has n jobs wait, starts a consumer, and measures from the first handler's start on.
@@ -76,19 +62,24 @@ func working(ctx context.Context, c contender, n int) (sample, error) {
 	if err := errors.Join(insertBulk(ctx, c, n, true), c.flushed(ctx), c.settle(ctx)); err != nil {
 		return sample{}, err
 	}
+	return consuming(ctx, c, n, (*counter).finished)
+}
+
+// consuming starts a consumer and measures from the first handler's start until what is waited for. A consumer's start is
+// not what this is about.
+func consuming(ctx context.Context, c contender, n int, until func(*counter, context.Context, contender) error) (sample, error) {
 	count := newCounter(n)
 	var stop func() error
 	s, err := timed(c, n, func() (err error) {
 		if stop, err = c.work(ctx, count.handle); err != nil {
 			return err
 		}
-		return count.finished(ctx, c)
+		return until(count, ctx, c)
 	}, nothing)
 	if stop != nil {
 		err = errors.Join(err, stop())
 	}
 	if err == nil {
-		// A consumer's start is not what this is about.
 		s.values[0] = float64(n) / s.ended.Sub(time.Unix(0, count.first.Load())).Seconds()
 	}
 	return s, err
