@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/warrenq/warren/jobstore"
 )
@@ -22,7 +23,7 @@ func (s *Store) ClaimNext(ctx context.Context, by jobstore.Claimant, n int) ([]j
 	if len(by.Turns) > 0 {
 		return s.claimTurns(ctx, by, n)
 	}
-	got, err := s.claim(ctx, claimNextSQL, by, n, n, n+spare)
+	got, err := s.claimFrom(ctx, claimNextSQL, by, n)
 	if err != nil {
 		return nil, wrap(fmt.Sprintf("claim the next %d jobs", n), err)
 	}
@@ -32,10 +33,24 @@ func (s *Store) ClaimNext(ctx context.Context, by jobstore.Claimant, n int) ([]j
 	return got.Leases, nil
 }
 
-// claimNextSQL looks at the first $9 rows of each band, in an index that has only READY rows
+// claimFrom runs one of the statements below, from where the claimant's front is.
+func (s *Store) claimFrom(ctx context.Context, text string, by jobstore.Claimant, n int, rest ...any) (jobstore.Claimed, error) {
+	began := time.Now()
+	f := s.fronts.of(by, began)
+	after := f.begin(by, began)
+	got, err := s.claim(ctx, text, by, n, append([]any{n, n + spare, after}, rest...)...)
+	if err == nil {
+		now := time.Now()
+		f.end(by, n, got.Leases, after, now.Sub(began), now)
+	}
+	return got, err
+}
+
+// claimNextSQL looks at the first $9 rows of each band behind $10, in an index that has only READY rows
 // without a group, and at the head of each group, then locks the first $8 of all in order.
 //
-// A band is asked for as a range of one priority, in the order of jobs_live_ready. With an equality
+// A band is asked for as a range of one priority, in the order of jobs_live_ready; the pair makes the scan begin behind a
+// number, without reading up to it. With an equality
 // the order would be that of numbers alone, and where statistics say that one band holds every row,
 // the planner takes jobs_live_id for as good: each look at an empty band then reads the whole table.
 // Every statement that reads bands in order is written like this.
@@ -64,11 +79,13 @@ locked AS MATERIALIZED (
 UNION ALL SELECT 0, '', 0, '', NULL, NULL, NULL, NULL, '', NULL, 0, 0, 0, 0, now(), now(), now(), NULL, NULL, NULL, NULL, 3
   WHERE NOT EXISTS (SELECT FROM granted) AND EXISTS (SELECT FROM candidates)`
 
-// claimable is the beginning of each band, $9 rows long, and the heads of groups.
+// claimable is the beginning of each band, $9 rows long, behind its number in $10 if that is not NULL, and the heads of
+// groups.
 const claimable = `    SELECT c.id, c.priority, q.queue
-    FROM unnest($5::text[]) AS q(queue) CROSS JOIN unnest($6::int[]) AS p(priority) CROSS JOIN LATERAL (
+    FROM unnest($5::text[]) WITH ORDINALITY AS q(queue, nth) CROSS JOIN unnest($6::int[]) WITH ORDINALITY AS p(priority, nth) CROSS JOIN LATERAL (
       SELECT j.id, j.priority FROM @schema@.jobs_live j
-      WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = q.queue AND j.priority BETWEEN p.priority AND p.priority
+      WHERE j.state = 'READY' AND j.serial_group IS NULL AND j.queue = q.queue AND j.priority <= p.priority
+        AND (j.priority, j.id) > (p.priority, coalesce(($10::bigint[])[(q.nth - 1) * cardinality($6::int[]) + p.nth], 0))
         AND j.kind = ANY ($7::text[]) AND j.available_at <= now() AND ` + jobNotPaused + `
       ORDER BY j.priority, j.id LIMIT $9::int
     ) c

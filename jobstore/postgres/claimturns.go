@@ -14,7 +14,7 @@ func (s *Store) claimTurns(ctx context.Context, by jobstore.Claimant, n int) ([]
 	for i, t := range by.Turns {
 		queues[i], priorities[i], at[i], step[i] = t.Queue, t.Priority, t.At, t.Step
 	}
-	got, err := s.claim(ctx, claimTurnsSQL, by, n, n, n+spare, queues, small(priorities), at, step)
+	got, err := s.claimFrom(ctx, claimTurnsSQL, by, n, queues, small(priorities), at, step)
 	if err != nil {
 		return nil, wrap(fmt.Sprintf("claim the next %d jobs in turn", n), err)
 	}
@@ -34,7 +34,7 @@ candidates AS MATERIALIZED (
 ` + claimable + `
     ) c
   ) c
-  JOIN unnest($10::text[], $11::int[], $12::float8[], $13::float8[]) AS t(queue, priority, at, step)
+  JOIN unnest($11::text[], $12::int[], $13::float8[], $14::float8[]) AS t(queue, priority, at, step)
     ON t.queue = c.queue AND t.priority = c.priority
   WHERE (SELECT count(*) FROM me) = 1
   ORDER BY turn, c.priority, c.id LIMIT $9::int

@@ -149,7 +149,7 @@ func (s *Store) examinePlans(ctx context.Context) ([]jobstore.Finding, error) {
 			args      []any
 		}{
 			{"claim", claimSQL, append(who[:7:7], one)},
-			{"claim next", claimNextSQL, append(who[:7:7], 10, 74)},
+			{"claim next", claimNextSQL, append(who[:7:7], 10, 74, nil)},
 			{"look", lookSQL, nil},
 			{"due", dueSQL, []any{10}},
 			{"outbox", outboxSQL, []any{10}},

@@ -3,9 +3,12 @@ package postgres
 import (
 	"context"
 	"crypto/tls"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/zap"
+
+	"github.com/warrenq/warren/jobstore"
 )
 
 // What the tests look at from inside.
@@ -58,3 +61,31 @@ func Parse(rawURL string) (*pgx.ConnConfig, error)   { return parse(rawURL) }
 func WarnOpen(log *zap.Logger, conf *pgx.ConnConfig) { warnOpen(log, conf) }
 func TLSConfigs(conf *pgx.ConnConfig) []*tls.Config  { return tlsConfigs(conf) }
 func ExplainTLS(err error) error                     { return explainTLS(err) }
+
+// Front is where a holder's claims begin.
+type Front struct{ f *front }
+
+func NewFront() Front { return Front{&front{}} }
+
+func (s *Store) Front(by jobstore.Claimant) Front { return Front{s.fronts.of(by, time.Now())} }
+
+func (f Front) Begin(by jobstore.Claimant, now time.Time) []int64 { return f.f.begin(by, now) }
+
+func (f Front) End(by jobstore.Claimant, n int, leases []jobstore.Lease, after []int64, took time.Duration, now time.Time) {
+	f.f.end(by, n, leases, after, took, now)
+}
+
+// Behind has claims begin behind this number in every band of by, or from the beginning again when it is 0.
+func (f Front) Behind(by jobstore.Claimant, id jobstore.ID) {
+	f.f.mu.Lock()
+	defer f.f.mu.Unlock()
+	f.f.until = time.Time{}
+	if id == 0 {
+		return
+	}
+	f.f.until, f.f.turned, f.f.whole = time.Now().Add(time.Hour), time.Now().Add(time.Hour), time.Hour
+	f.f.after = map[jobstore.Band]jobstore.ID{}
+	for b := range bandsOf(by) {
+		f.f.after[b] = id
+	}
+}

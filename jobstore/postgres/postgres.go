@@ -58,6 +58,7 @@ type Store struct {
 	insert *batcher[jobstore.NewJob, jobstore.Inserted]
 	note   *batcher[heldNote, struct{}]
 	guards guards
+	fronts fronts
 }
 
 var _ jobstore.Store = (*Store)(nil)

@@ -1,0 +1,139 @@
+package postgres_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/warrenq/warren/jobstore"
+	"github.com/warrenq/warren/jobstore/postgres"
+)
+
+// A claim that begins behind a number reads none of what a snapshot keeps in front of it.
+func TestClaimBehindTheDead(t *testing.T) {
+	t.Parallel()
+	s, dsn := fresh(t)
+	conn, old := connect(t, dsn), connect(t, dsn)
+	exec(t, conn, "ALTER TABLE warren.jobs_live SET (autovacuum_enabled = off)")
+	const dead = 5_000
+	exec(t, conn, `INSERT INTO warren.jobs_live (state, queue, kind, priority) SELECT 'READY', 'default', 'k', 10 FROM generate_series(1, $1::int)`, dead+10)
+	exec(t, conn, "VACUUM ANALYZE warren.jobs_live")
+	exec(t, conn, "INSERT INTO warren.consumers (host, pid, expires_at) VALUES ('h', 1, now() + interval '1 h')")
+	exec(t, old, "BEGIN ISOLATION LEVEL REPEATABLE READ")
+	exec(t, old, "SELECT FROM warren.jobs_live LIMIT 1")
+	exec(t, conn, "DELETE FROM warren.jobs_live WHERE id <= $1", dead)
+	exec(t, conn, "SET enable_seqscan = off") // as on the store's own connections
+	exec(t, conn, "SET jit = off")
+	for name, text := range map[string]string{
+		"claim next":          s.ClaimNextSQL(),
+		"claim next, in turn": s.ClaimTurnsSQL(),
+	} {
+		blocks := func(after string) int {
+			call := "EXECUTE claim (1, 1, 'h', 1, '{default}', '{10,20}', '{k}', 1, 65, " + after
+			if name != "claim next" {
+				call += ", '{default,default}', '{10,20}', '{0,0}', '{1,0.5}'"
+			}
+			exec(t, conn, "PREPARE claim AS "+text)
+			defer exec(t, conn, "DEALLOCATE claim")
+			exec(t, conn, "BEGIN")
+			defer exec(t, conn, "ROLLBACK")
+			var plan string
+			if err := conn.QueryRow(t.Context(), "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) "+call+")", pgx.QueryExecModeSimpleProtocol).Scan(&plan); err != nil {
+				t.Fatal(err)
+			}
+			var plans []struct {
+				Plan struct {
+					Hit  int `json:"Shared Hit Blocks"`
+					Read int `json:"Shared Read Blocks"`
+					Rows int `json:"Actual Rows"`
+				}
+			}
+			if err := json.Unmarshal([]byte(plan), &plans); err != nil {
+				t.Fatal(err)
+			}
+			if p := plans[0].Plan; p.Rows != 1 {
+				t.Fatalf("%s behind %s: %d rows, want one lease", name, after, p.Rows)
+			}
+			return plans[0].Plan.Hit + plans[0].Plan.Read
+		}
+		whole, behind := blocks("NULL"), blocks(fmt.Sprintf("'{%d,%[1]d}'", dead))
+		t.Logf("%s: %d blocks from the beginning, %d behind the dead", name, whole, behind)
+		if behind*2 > whole {
+			t.Errorf("%s reads %d blocks from the beginning and %d behind %d dead rows: those are read", name, whole, behind, dead)
+		}
+	}
+}
+
+// A claim begins where the claimant's front is, and from the beginning when that is due.
+func TestClaimsFromTheFront(t *testing.T) {
+	t.Parallel()
+	s, dsn := fresh(t)
+	conn := connect(t, dsn)
+	by := register(t, s)
+	claim := func(n int) (got []jobstore.ID) {
+		t.Helper()
+		leases, err := s.ClaimNext(t.Context(), by, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range leases {
+			got = append(got, l.Job.ID)
+		}
+		return got
+	}
+	early, late := place(t, conn, jobstore.Ready), place(t, conn, jobstore.Ready)
+	s.Front(by).Behind(by, early)
+	if got := claim(5); !slices.Equal(got, []jobstore.ID{late}) {
+		t.Errorf("from the front: claimed %v, want %v and not %v, which is before it", got, late, early)
+	}
+	s.Front(by).Behind(by, 0)
+	if got := claim(5); !slices.Equal(got, []jobstore.ID{early}) {
+		t.Errorf("from the beginning: claimed %v, want %v", got, early)
+	}
+}
+
+// What a front makes of looks that took long, and of those that did not.
+func TestFront(t *testing.T) {
+	t.Parallel()
+	by := jobstore.Claimant{Queues: []string{"a", "b"}, Priorities: []int{10, 20}}
+	lease := func(queue string, priority int, id jobstore.ID) (l jobstore.Lease) {
+		l.Job.Queue, l.Job.Priority, l.Job.ID = queue, priority, id
+		return l
+	}
+	const slow = 300 * time.Millisecond
+	start := time.Now()
+	f := postgres.NewFront()
+	want := func(at time.Duration, what string, after ...int64) {
+		t.Helper()
+		if got := f.Begin(by, start.Add(at)); !slices.Equal(got, after) || (got == nil) != (after == nil) {
+			t.Errorf("%s: begins behind %v, want %v", what, got, after)
+		}
+	}
+	end := func(at time.Duration, n int, after []int64, took time.Duration, leases ...jobstore.Lease) {
+		f.End(by, n, leases, after, took, start.Add(at))
+	}
+	a, b := lease("a", 10, 5), lease("b", 10, 7)
+	want(0, "new")
+	end(0, 2, nil, slow, a, b)
+	want(0, "after one slow look")
+	end(0, 2, nil, time.Millisecond, a, b)
+	end(0, 2, nil, slow, a, b)
+	want(0, "after a slow look, a fast one and a slow one")
+	end(0, 2, nil, slow, a, b)
+	want(2*time.Second, "what was claimed just now is looked before", 0, 0, 0, 0)
+	want(3*time.Second, "two lags later", 5, 0, 7, 0)
+	end(3*time.Second, 2, []int64{5, 0, 7, 0}, time.Millisecond, lease("a", 20, 9))
+	want(5*time.Second, "a short claim moves every band, in time", 5, 0, 7, 0)
+	want(6*time.Second, "a short claim moves every band", 9, 9, 9, 9)
+	want(11*time.Second, "a look from the beginning is due")
+	end(11*time.Second, 1, nil, slow, lease("a", 10, 3))
+	want(12*time.Second, "as many old jobs as asked for move their band back", 2, 9, 9, 9)
+	end(12*time.Second, 1, []int64{2, 9, 9, 9}, slow)
+	want(12*time.Second, "to begin later was of no use")
+	end(13*time.Second, 1, nil, time.Millisecond)
+	want(13*time.Second, "after a fast look from the beginning")
+}
