@@ -109,7 +109,7 @@ chaos-quick: ## The cut of that for every push, about two minutes
 # Its own module, with the peers that Warren is compared with. The servers are private. BENCHFLAGS may name
 # tests (-tests work,bulk), rounds or a scale; the page is written by a whole run only.
 .PHONY: bench
-bench: ## Warren beside its peers; writes docs/benchmarks.md (an hour or two; leave the machine alone)
+bench: ## Warren beside its peers; writes docs/benchmarks.md (about an hour; leave the machine alone)
 	cd bench && $(GO) test -count=1 ./... && $(GO) run . $(BENCHFLAGS)
 
 .PHONY: bench-quick

@@ -25,6 +25,7 @@ type test struct {
 	like             string   // a quick run takes the best settings of that test instead of trying them all again
 	asLike           bool     // so does a whole one
 	most             float64  // 0, or the limit of what is measured of Warren alone
+	weight           int      // how much of the time it gets; 0 = 1
 	// finished is how many finished jobs the tables begin with; nil = a few. Such tables are made once a test, because
 	// that takes longer than the test itself.
 	finished func(*plan) int
@@ -162,11 +163,16 @@ func (a *arena) close() {
 	}
 }
 
-// runAll runs the tests. Each has an equal part of the time that is left.
+// runAll runs the tests. Each has a part of the time that is left, by its weight.
 func (a *arena) runAll(ctx context.Context, chosen []test, rep *report) error {
 	deadline := time.Now().Add(a.plan.limit)
-	for i, t := range chosen {
-		budget := time.Until(deadline) / time.Duration(len(chosen)-i)
+	left := 0
+	for _, t := range chosen {
+		left += max(t.weight, 1)
+	}
+	for _, t := range chosen {
+		budget := time.Until(deadline) / time.Duration(left) * time.Duration(max(t.weight, 1))
+		left -= max(t.weight, 1)
 		began := time.Now()
 		lines, err := a.measure(ctx, t, began.Add(budget))
 		if err != nil {
@@ -234,8 +240,8 @@ func (a *arena) measure(ctx context.Context, t test, until time.Time) ([]detail,
 // sweepScale is how much smaller a test is while settings are tried.
 const sweepScale = 0.2
 
-// sweep tries a contender's settings, each once with fewer jobs, and returns the best. When the time for a test is half
-// over, what was tried so far must do.
+// sweep tries a contender's settings, each once with fewer jobs, and returns the best: first those with the fetches of the
+// first, then the other fetches with the best of those. When the time for a test is half over, what was tried so far must do.
 func (a *arena) sweep(ctx context.Context, t test, c contender, made map[string]bool, until time.Time) (best setting, err error) {
 	if known, ok := a.best[t.like+" "+c.name()]; ok && (a.plan.quick || t.asLike) {
 		return known, nil
@@ -250,21 +256,32 @@ func (a *arena) sweep(ctx context.Context, t test, c contender, made map[string]
 	if !small.quick {
 		small.scale *= sweepScale
 	}
-	for i, s := range list {
-		got, err := a.turn(ctx, t, c, s, small, made)
-		if err != nil {
-			return best, err
-		}
-		v := got.values[0]
-		if math.IsNaN(value) || t.lower && v < value || !t.lower && v > value {
-			best, value = s, v
-		}
-		if time.Now().After(half) {
-			if i+1 < len(list) {
-				best.Note = fmt.Sprintf("of %d settings tried of %d", i+1, len(list))
+	try := func(tried []setting) error {
+		for i, s := range tried {
+			if time.Now().After(half) {
+				best.Note = fmt.Sprintf("the time was over after %d of %d such settings", i, len(tried))
+				return nil
 			}
-			break
+			got, err := a.turn(ctx, t, c, s, small, made)
+			if err != nil {
+				return err
+			}
+			v := got.values[0]
+			if math.IsNaN(value) || t.lower && v < value || !t.lower && v > value {
+				best, value = s, v
+			}
 		}
+		return nil
+	}
+	first := slices.DeleteFunc(slices.Clone(list), func(s setting) bool { return !s.fetchesLike(list[0]) })
+	if err := try(first); err != nil {
+		return best, err
+	}
+	other := slices.DeleteFunc(slices.Clone(list), func(s setting) bool {
+		return s.fetchesLike(list[0]) || s.Workers != best.Workers || s.Conns != best.Conns
+	})
+	if err := try(other); err != nil {
+		return best, err
 	}
 	fmt.Printf("  %s, %s: best with %s\n", t.name, c.name(), best)
 	a.best[t.name+" "+c.name()] = best

@@ -66,13 +66,7 @@ func (q *onRedis) insert(ctx context.Context, a args) error {
 }
 
 func (q *onRedis) insertMany(ctx context.Context, n int, _ bool) error {
-	// Only to fill the queue: a call for each.
-	for range n {
-		if err := q.insert(ctx, newArgs()); err != nil {
-			return err
-		}
-	}
-	return nil
+	return insertSingly(ctx, q, n, 64) // only to fill the queue
 }
 
 func (q *onRedis) flushed(context.Context) error { return nil }

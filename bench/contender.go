@@ -55,6 +55,11 @@ type setting struct {
 	Note     string        `json:"note,omitempty"` // how it was found, where that is not as it should be
 }
 
+// fetchesLike reports whether only the numbers of workers and connections differ.
+func (s setting) fetchesLike(other setting) bool {
+	return s.Cooldown == other.Cooldown && s.Poll == other.Poll
+}
+
 func (s setting) String() string {
 	var parts []string
 	if s.Workers > 0 {

@@ -43,7 +43,7 @@ func idling(ctx context.Context, p *plan, c contender) (s sample, err error) {
 	if !ok {
 		return s, errors.New("its statements cannot be counted")
 	}
-	span := p.seconds(40, 4)
+	span := p.seconds(24, 4)
 	if err := wait(ctx, span/2); err != nil {
 		return s, err
 	}

@@ -60,9 +60,17 @@ func main() {
 	flag.IntVar(&p.rounds, "rounds", 0, "rounds of each test (0 = 7, or 3 when quick)")
 	flag.Float64Var(&p.scale, "scale", 1, "multiplies the numbers of jobs")
 	flag.IntVar(&p.slots, "slots", 200, "how many handlers a consumer of Warren runs at a time")
-	flag.DurationVar(&p.limit, "limit", 0, "how long to measure: what takes longer has fewer rounds (0 = 2h, or 190s when quick)")
+	flag.DurationVar(&p.limit, "limit", 0, "how long to measure: what takes longer has fewer rounds (0 = 46m, or 190s when quick)")
 	flag.StringVar(&only, "tests", "", "names of tests to run, with commas (default: all)")
+	again := flag.Bool("render", false, "measure nothing: write docs/benchmarks.md again from the last whole run in out/")
 	flag.Parse()
+	if *again {
+		if err := render(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if only != "" {
 		p.only = strings.Split(only, ",")
 	}
@@ -71,7 +79,7 @@ func main() {
 	case p.quick:
 		p.limit = 190 * time.Second // servers start and stop in the rest of four minutes
 	default:
-		p.limit = 2 * time.Hour
+		p.limit = 46 * time.Minute
 	}
 	if p.rounds == 0 {
 		p.rounds = 7

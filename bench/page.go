@@ -1,14 +1,18 @@
 package main
 
 import (
+	_ "embed" // for reasons.md
 	"fmt"
 	"runtime/debug"
 	"slices"
 	"strings"
 )
 
-// page is docs/benchmarks.md.
-func (r *report) page() string {
+//go:embed reasons.md
+var reasons string
+
+// page is docs/benchmarks.md. past is the whole run before, or nil.
+func (r *report) page(past *report) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# Benchmarks
 
@@ -27,8 +31,8 @@ with the programs that publish and consume. Absolute figures are that machine's;
   Warren's favour**, whichever way better is. In brackets are those of the worst and of the best round.
 * CPU is user and system time of all processes that have to do with a contender (publisher, consumer, PostgreSQL with its backends,
   RabbitMQ or Redis), in microseconds a job; of a second in the idle test.
-* River is swept over MaxWorkers, FetchCooldown and connections, for each test, with a fifth of its jobs; the best is kept and named below. Asynq over its
-  concurrency. Warren runs as it comes, but for %[11]d handlers at a time.
+* River is swept with a fifth of the jobs of a test: over MaxWorkers or connections, then over FetchCooldown with the best of those, which is kept and
+  named below. Asynq over its concurrency. Warren runs as it comes, but for %[11]d handlers at a time.
 * Publishing ends at the last commit. Announcing goes on after that, in the background; its CPU time counts.
 * Work ends when the last outcome is committed.
 
@@ -40,6 +44,10 @@ Modes: **full** is PostgreSQL and RabbitMQ, **pg** is PostgreSQL alone. Targets 
 	}
 	r.alone(&b)
 	r.losses(&b)
+	b.WriteString("\n" + reasons)
+	if past != nil {
+		r.twice(&b, past)
+	}
 	return b.String()
 }
 
@@ -170,4 +178,50 @@ func (r *report) losses(b *strings.Builder) {
 	if none {
 		b.WriteString("Nowhere in this run.\n")
 	}
+}
+
+// sameRun is how far ratios of two runs may lie apart, where their ranges do not meet: what one round says is not repeated
+// better than that on a shared machine.
+const sameRun = 1.2
+
+// twice is the table of two runs.
+func (r *report) twice(b *strings.Builder, past *report) {
+	fmt.Fprintf(b, `
+## Twice
+
+Both runs had fresh servers, one after the other: %s of commit %s, and %s of commit %s. They agree where the ranges of their rounds meet, or their figures
+are within %g of each other. What is shown are ratios, and of what Warren does alone its own figure.
+
+| test | mode | beside | first | second | |
+|---|---|---|---:|---:|---|
+`, past.Began.Format("2006-01-02 15:04"), past.Commit, r.Began.Format("2006-01-02 15:04"), r.Commit, sameRun)
+	for _, now := range r.Lines {
+		i := slices.IndexFunc(past.Lines, func(d detail) bool { return d.Test == now.Test && d.Mode == now.Mode && d.Peer == now.Peer })
+		if i < 0 {
+			continue
+		}
+		verdict := "agree"
+		if !agree(past.Lines[i], now) {
+			verdict = "**apart**"
+		}
+		fmt.Fprintf(b, "| %s | %s | %s | %s | %s | %s |\n", now.Test, now.Mode, now.Peer, shown(past.Lines[i]), shown(now), verdict)
+	}
+}
+
+func shown(d detail) string {
+	if d.Peer == limit {
+		return number(d.Rate) + " " + d.Unit
+	}
+	return ratioOf(d)
+}
+
+// agree reports whether two runs say the same of a figure: both meet a limit or neither does, or their ratios are within noise.
+func agree(a, b detail) bool {
+	if a.Peer == limit && verdict(a.line) == verdict(b.line) {
+		return true
+	}
+	if a.Rounds > 1 && b.Rounds > 1 && a.Peer != limit && a.Low <= b.High && b.Low <= a.High {
+		return true
+	}
+	return max(a.Ratio, b.Ratio) <= sameRun*min(a.Ratio, b.Ratio)
 }

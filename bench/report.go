@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,6 +27,8 @@ type report struct {
 // Where results go, seen from the module's directory.
 const (
 	outDir    = "out"
+	fullFile  = outDir + "/full.json"
+	pastFile  = outDir + "/past.json" // the whole run before that
 	pageFile  = "../docs/benchmarks.md"
 	chartFile = "../docs/benchmarks.svg"
 )
@@ -46,8 +49,35 @@ func (r *report) write(p *plan) error {
 	if !p.whole() {
 		return writeFile(filepath.Join(outDir, "part.json"), append(text, '\n'))
 	}
-	return errors.Join(writeFile(filepath.Join(outDir, "full.json"), append(text, '\n')),
-		writeFile(pageFile, []byte(r.page())), writeFile(chartFile, []byte(r.chart())))
+	if err := os.Rename(fullFile, pastFile); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return errors.Join(writeFile(fullFile, append(text, '\n')), render())
+}
+
+// render writes what docs/ has about the last whole run, and about the one before.
+func render() error {
+	r, err := readReport(fullFile)
+	if err != nil {
+		return err
+	}
+	past, err := readReport(pastFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return errors.Join(writeFile(pageFile, []byte(r.page(past))), writeFile(chartFile, []byte(r.chart())))
+}
+
+func readReport(path string) (*report, error) {
+	text, err := os.ReadFile(path) //nolint:gosec // one of two names
+	if err != nil {
+		return nil, err
+	}
+	r := new(report)
+	if err := json.Unmarshal(text, r); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return r, nil
 }
 
 func writeFile(path string, text []byte) error {

@@ -118,7 +118,7 @@ func TestEveryFigureHasATarget(t *testing.T) {
 
 func TestPageIsHonest(t *testing.T) {
 	t.Parallel()
-	page := sampleReport().page()
+	page := sampleReport().page(nil)
 	for _, want := range []string{
 		"2.2: met", "**2.5: missed**", "MaxWorkers 500", "go run . -tests work",
 		"* work, pg: 0.9 times as good as river.", "* bulk, pg: more CPU than river, 90 µs instead of 21.", "Was left out of this run.",
@@ -130,6 +130,32 @@ func TestPageIsHonest(t *testing.T) {
 	}
 	if strings.Contains(page, "* work, full:") || strings.Contains(page, "* due, full:") {
 		t.Error("a win is listed as a loss")
+	}
+}
+
+// Two runs agree where their rounds overlap, or where they are not much apart.
+func TestTwice(t *testing.T) {
+	t.Parallel()
+	work := func(ratio, low, high float64) detail {
+		return detail{line: line{Test: "work", Mode: modeFull, Peer: river, Ratio: ratio}, Low: low, High: high, Rounds: 3}
+	}
+	due := func(late float64) detail {
+		return detail{line: line{Test: "due", Mode: modeFull, Peer: limit, Rate: late, PeerRate: 50, Ratio: 50 / late}, Unit: "ms", Rounds: 3}
+	}
+	for _, c := range []struct {
+		past, now detail
+		want      string
+	}{
+		{work(2, 1.9, 2.4), work(2.6, 2.3, 2.7), "| work | full | river | 2 (1.9–2.4) | 2.6 (2.3–2.7) | agree |"},
+		{work(2, 1.9, 2.1), work(2.3, 2.2, 2.4), "agree"},
+		{work(2, 1.9, 2.1), work(2.6, 2.5, 2.7), "**apart**"},
+		{due(7), due(20), "| due | full | limit | 7 ms | 20 ms | agree |"}, // both are fine
+		{due(40), due(60), "**apart**"},
+	} {
+		past := &report{Lines: []detail{c.past}}
+		if page := (&report{Lines: []detail{c.now}}).page(past); !strings.Contains(page, c.want) {
+			t.Errorf("%+v and then %+v: want %q in\n%s", c.past, c.now, c.want, page)
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ const snapshotParts = 10
 // the table and in its indexes, and whoever looks for work may have to pass it.
 func snapshotTests() []test {
 	return []test{{
-		name: "snapshot", what: "1000 jobs a second for 10 minutes beside a snapshot that stays open, the last minute over the first: p99 from " +
+		name: "snapshot", weight: 11, what: "1000 jobs a second for 10 minutes beside a snapshot that stays open, the last minute over the first: p99 from " +
 			"publish to start (snapshot), and the other way round jobs a second (snapshot_rate). All contenders at once, each in a database of its own",
 		unit: "times", lower: true, figures: []string{"snapshot", "snapshot_rate"}, most: 1.2, together: besideSnapshot,
 	}}

@@ -10,32 +10,32 @@ import (
 func workTests() []test {
 	return []test{
 		{
-			name: "work", what: "work off jobs that wait", unit: perSecond, figures: []string{"work"},
+			name: "work", weight: 5, what: "work off jobs that wait", unit: perSecond, figures: []string{"work"},
 			run: func(ctx context.Context, p *plan, c contender) (sample, error) {
 				return working(ctx, c, p.size(100_000, 10_000))
 			},
 		},
 		{
-			name: "e2e_bulk", what: "publish 1000 a call and work off, at the same time", unit: perSecond, figures: []string{"e2e_bulk"}, like: "work",
+			name: "e2e_bulk", weight: 4, what: "publish 1000 a call and work off, at the same time", unit: perSecond, figures: []string{"e2e_bulk"}, like: "work",
 			run: func(ctx context.Context, p *plan, c contender) (sample, error) {
 				return endToEnd(ctx, c, p.size(100_000, 10_000), func(ctx context.Context, n int) error { return insertBulk(ctx, c, n, true) })
 			},
 		},
 		{
-			name: "e2e_singles", what: "publish one by one from 64 callers and work off, at the same time", unit: perSecond, figures: []string{"e2e_singles"}, like: "work",
+			name: "e2e_singles", weight: 3, what: "publish one by one from 64 callers and work off, at the same time", unit: perSecond, figures: []string{"e2e_singles"}, like: "work",
 			run: func(ctx context.Context, p *plan, c contender) (sample, error) {
 				return endToEnd(ctx, c, p.size(40_000, 4_000), func(ctx context.Context, n int) error { return insertSingly(ctx, c, n, 64) })
 			},
 		},
 		{
-			name: "history", what: "work off jobs that wait, beside 10 M finished ones (quick: 1 M)", unit: perSecond, figures: []string{"history"}, like: "work",
+			name: "history", weight: 7, what: "work off jobs that wait, beside 10 M finished ones (quick: 1 M)", unit: perSecond, figures: []string{"history"}, like: "work", asLike: true,
 			finished: func(p *plan) int { return p.size(10_000_000, 1_000_000) },
 			run: func(ctx context.Context, p *plan, c contender) (sample, error) {
 				return working(ctx, c, p.size(100_000, 10_000))
 			},
 		},
 		{
-			name: "pending", what: "work off the first 100,000 of 1 M jobs that wait (quick: 10,000 of 100,000)", unit: perSecond, figures: []string{"pending"},
+			name: "pending", weight: 3, what: "work off the first 100,000 of 1 M jobs that wait (quick: 10,000 of 100,000)", unit: perSecond, figures: []string{"pending"},
 			like: "work", asLike: true, rounds: 1,
 			run: func(ctx context.Context, p *plan, c contender) (sample, error) {
 				return crowded(ctx, c, p.size(1_000_000, 100_000), p.size(100_000, 10_000))
