@@ -183,7 +183,8 @@ func backlog(ctx context.Context, p *plan, w *ours) (s sample, err error) {
 		err = errors.Join(err, stop())
 	}()
 	span := p.seconds(90, 10)
-	if err := errors.Join(begun.handled(ctx), wait(ctx, span/6)); err != nil { // what was claimed ahead is handed back, and counted
+	// What was claimed ahead is handed back, and counted: an idle backend tells of what it did after ten seconds.
+	if err := errors.Join(begun.handled(ctx), wait(ctx, max(span/6, 12*time.Second))); err != nil {
 		return s, err
 	}
 	var before, after float64
@@ -201,7 +202,7 @@ func backlog(ctx context.Context, p *plan, w *ours) (s sample, err error) {
 	return s, err
 }
 
-// written is how many rows of jobs were written so far. Backends tell of what they did once a second.
+// written is how many rows of jobs were written so far, as far as backends have told.
 func (w *ours) written(ctx context.Context) (n float64, err error) {
 	err = w.pool.QueryRow(ctx, "SELECT sum(n_tup_ins + n_tup_upd + n_tup_del) FROM pg_stat_user_tables WHERE relname LIKE 'jobs\\_%'").Scan(&n)
 	return n, err
