@@ -30,9 +30,9 @@ func insertTests() []test {
 		}
 	}
 	return []test{
-		singles("insert1", "publish one by one, 1 caller", 1, 10_000, 800),
-		singles("insert16", "publish one by one, 16 callers", 16, 40_000, 4_000),
-		singles("insert64", "publish one by one, 64 callers", 64, 40_000, 4_000),
+		singles("insert1", "publish one by one, 1 caller", 1, 3_000, 800),
+		singles("insert16", "publish one by one, 16 callers", 16, 20_000, 4_000),
+		singles("insert64", "publish one by one, 64 callers", 64, 20_000, 4_000),
 		bulk("bulk", "publish 1000 a call (River: InsertMany)", false),
 		bulk("bulk_fast", "publish 1000 a call (River: InsertManyFast)", true),
 	}

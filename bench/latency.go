@@ -13,7 +13,7 @@ const pace = 20 * time.Millisecond
 func latencyTests() []test {
 	return []test{{
 		name: "latency", what: "50 jobs a second: from the call of publish to the handler's start", unit: "ms", lower: true,
-		figures: []string{"latency", "latency_p99"}, run: latency, rounds: 3, weight: 2,
+		figures: []string{"latency", "latency_p99"}, run: latency, rounds: 3, weight: 3,
 	}, {
 		name: "latency_default", what: "the same beside a River that is left as it comes", unit: "ms", lower: true,
 		figures: []string{"latency_default", "latency_default_p99"}, run: latency, rounds: 1,

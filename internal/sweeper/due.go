@@ -13,8 +13,8 @@ import (
 const rounds = 20
 
 // shortest is how soon a tick may follow another: a thousand rows that become due in the course of
-// one second are fifty statements, not a thousand.
-const shortest = 20 * time.Millisecond
+// one second are a hundred statements, not a thousand.
+const shortest = 10 * time.Millisecond
 
 // tickOnce plants the next rows of schedules, makes due rows READY, announces them, and empties the outbox.
 // It comes back at the next tick, or earlier when a row becomes due before: a look that finds due rows does not

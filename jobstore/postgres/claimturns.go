@@ -14,7 +14,7 @@ func (s *Store) claimTurns(ctx context.Context, by jobstore.Claimant, n int) ([]
 	for i, t := range by.Turns {
 		queues[i], priorities[i], at[i], step[i] = t.Queue, t.Priority, t.At, t.Step
 	}
-	got, err := s.claimFrom(ctx, claimTurnsSQL, by, n, queues, small(priorities), at, step)
+	got, err := s.claimFrom(ctx, claimTurnsSQL, "", by, n, queues, small(priorities), at, step)
 	if err != nil {
 		return nil, wrap(fmt.Sprintf("claim the next %d jobs in turn", n), err)
 	}

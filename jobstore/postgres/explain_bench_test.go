@@ -48,6 +48,8 @@ func BenchmarkExplain(b *testing.B) {
 			return []any{many(jobs[0].Kind), args, many(jobs[0].Queue), numbers(10), numbers(25), make([]bool, rows)}
 		}},
 		{"claim", s.ClaimSQL(), func() []any { return append(who(), ready()) }},
+		{"claim, plain", s.ClaimPlainSQL(), func() []any { return append(who(), ready()) }},
+		{"claim next, plain", s.ClaimNextPlainSQL(), func() []any { ready(); return append(who(), rows, rows+64, nil) }},
 		{"claim next", s.ClaimNextSQL(), func() []any { ready(); return append(who(), rows, rows+64, nil) }},
 		{"record", s.RecordFinishedSQL(), func() []any {
 			return []any{by.Holder, claimed(), numbers(1), numbers(1), many(`{"before":1048576,"after":1048577}`)}

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"crypto/tls"
+	"maps"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -25,6 +26,8 @@ func (s *Store) Statements() []string {
 // Texts of the hot statements, for plan tests.
 func (s *Store) ClaimSQL() string          { return s.sql[claimSQL] }
 func (s *Store) ClaimNextSQL() string      { return s.sql[claimNextSQL] }
+func (s *Store) ClaimPlainSQL() string     { return s.sql[claimPlainSQL] }
+func (s *Store) ClaimNextPlainSQL() string { return s.sql[claimNextPlainSQL] }
 func (s *Store) ClaimTurnsSQL() string     { return s.sql[claimTurnsSQL] }
 func (s *Store) RecordSQL() string         { return s.sql[recordSQL] }
 func (s *Store) RecordFinishedSQL() string { return s.sql[recordFinishedSQL] }
@@ -65,27 +68,38 @@ func ExplainTLS(err error) error                     { return explainTLS(err) }
 // Front is where a holder's claims begin.
 type Front struct{ f *front }
 
+// ScoutBatch is how many jobs of a band a scout brings at most.
+const ScoutBatch = scoutBatch
+
 func NewFront() Front { return Front{&front{}} }
 
 func (s *Store) Front(by jobstore.Claimant) Front { return Front{s.fronts.of(by, time.Now())} }
 
-func (f Front) Begin(by jobstore.Claimant, now time.Time) []int64 { return f.f.begin(by, now) }
+func (f Front) Begin(by jobstore.Claimant, n int, now time.Time) ([]int64, []jobstore.ID) {
+	return f.f.begin(by, n, now)
+}
 
 func (f Front) End(by jobstore.Claimant, n int, leases []jobstore.Lease, after []int64, took time.Duration, now time.Time) {
 	f.f.end(by, n, leases, after, took, now)
 }
 
-// Behind has claims begin behind this number in every band of by, or from the beginning again when it is 0.
+func (f Front) Scout(by jobstore.Claimant, now time.Time) ([]int64, bool) { return f.f.scout(by, now) }
+
+func (f Front) Scouted(found []jobstore.Ref, took time.Duration, now time.Time) {
+	f.f.scouted(found, took, now)
+}
+
+// Behind has claims begin behind this number in every band of by, as if they were slow; the first has a scout sent.
 func (f Front) Behind(by jobstore.Claimant, id jobstore.ID) {
 	f.f.mu.Lock()
 	defer f.f.mu.Unlock()
-	f.f.until = time.Time{}
-	if id == 0 {
-		return
-	}
-	f.f.until, f.f.turned, f.f.whole = time.Now().Add(time.Hour), time.Now().Add(time.Hour), time.Hour
+	f.f.away, f.f.took, f.f.turned = true, time.Hour, time.Now().Add(time.Hour)
 	f.f.after = map[jobstore.Band]jobstore.ID{}
 	for b := range bandsOf(by) {
 		f.f.after[b] = id
 	}
+	f.f.soon, f.f.next = maps.Clone(f.f.after), maps.Clone(f.f.after)
 }
+
+// AwaitScouts returns when none is under way.
+func (s *Store) AwaitScouts() { s.fronts.scouts.Wait() }

@@ -30,11 +30,12 @@ func TestClaimBehindTheDead(t *testing.T) {
 	exec(t, conn, "SET jit = off")
 	for name, text := range map[string]string{
 		"claim next":          s.ClaimNextSQL(),
+		"claim next, plain":   s.ClaimNextPlainSQL(),
 		"claim next, in turn": s.ClaimTurnsSQL(),
 	} {
 		blocks := func(after string) int {
 			call := "EXECUTE claim (1, 1, 'h', 1, '{default}', '{10,20}', '{k}', 1, 65, " + after
-			if name != "claim next" {
+			if name == "claim next, in turn" {
 				call += ", '{default,default}', '{10,20}', '{0,0}', '{1,0.5}'"
 			}
 			exec(t, conn, "PREPARE claim AS "+text)
@@ -68,31 +69,38 @@ func TestClaimBehindTheDead(t *testing.T) {
 	}
 }
 
-// A claim begins where the claimant's front is, and from the beginning when that is due.
+// A claim begins where the claimant's front is. What is behind it comes with a later one, when a scout has found it.
 func TestClaimsFromTheFront(t *testing.T) {
 	t.Parallel()
-	s, dsn := fresh(t)
-	conn := connect(t, dsn)
-	by := register(t, s)
-	claim := func(n int) (got []jobstore.ID) {
-		t.Helper()
-		leases, err := s.ClaimNext(t.Context(), by, n)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, l := range leases {
-			got = append(got, l.Job.ID)
-		}
-		return got
-	}
-	early, late := place(t, conn, jobstore.Ready), place(t, conn, jobstore.Ready)
-	s.Front(by).Behind(by, early)
-	if got := claim(5); !slices.Equal(got, []jobstore.ID{late}) {
-		t.Errorf("from the front: claimed %v, want %v and not %v, which is before it", got, late, early)
-	}
-	s.Front(by).Behind(by, 0)
-	if got := claim(5); !slices.Equal(got, []jobstore.ID{early}) {
-		t.Errorf("from the beginning: claimed %v, want %v", got, early)
+	for name, turns := range map[string][]jobstore.Turn{"in order": nil, "in turn": {{Band: jobstore.Band{Queue: "default", Priority: 10}, Step: 1}}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, dsn := fresh(t)
+			conn := connect(t, dsn)
+			by := register(t, s)
+			by.Turns = turns
+			claim := func() (got []jobstore.ID) {
+				t.Helper()
+				leases, err := s.ClaimNext(t.Context(), by, 5)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, l := range leases {
+					got = append(got, l.Job.ID)
+				}
+				return got
+			}
+			early, front, late := place(t, conn, jobstore.Ready), place(t, conn, jobstore.Finished), place(t, conn, jobstore.Ready)
+			s.Front(by).Behind(by, front)
+			if got := claim(); !slices.Equal(got, []jobstore.ID{late}) {
+				t.Errorf("from the front: claimed %v, want %v and not %v, which is before it", got, late, early)
+			}
+			s.AwaitScouts()
+			more := place(t, conn, jobstore.Ready)
+			if got := claim(); !slices.Equal(got, []jobstore.ID{early, more}) {
+				t.Errorf("after the scout: claimed %v, want %v and %v", got, early, more)
+			}
+		})
 	}
 }
 
@@ -104,36 +112,61 @@ func TestFront(t *testing.T) {
 		l.Job.Queue, l.Job.Priority, l.Job.ID = queue, priority, id
 		return l
 	}
-	const slow = 300 * time.Millisecond
+	const slow, fast = 300 * time.Millisecond, time.Millisecond
 	start := time.Now()
 	f := postgres.NewFront()
 	want := func(at time.Duration, what string, after ...int64) {
 		t.Helper()
-		if got := f.Begin(by, start.Add(at)); !slices.Equal(got, after) || (got == nil) != (after == nil) {
+		if got, _ := f.Begin(by, 5, start.Add(at)); !slices.Equal(got, after) || (got == nil) != (after == nil) {
 			t.Errorf("%s: begins behind %v, want %v", what, got, after)
 		}
 	}
 	end := func(at time.Duration, n int, after []int64, took time.Duration, leases ...jobstore.Lease) {
 		f.End(by, n, leases, after, took, start.Add(at))
 	}
+	scout := func(at time.Duration, goes bool, upTo ...int64) {
+		t.Helper()
+		if got, ok := f.Scout(by, start.Add(at)); ok != goes || !slices.Equal(got, upTo) {
+			t.Errorf("after %s a scout goes: %v, up to %v; want %v, %v", at, ok, got, goes, upTo)
+		}
+	}
 	a, b := lease("a", 10, 5), lease("b", 10, 7)
 	want(0, "new")
 	end(0, 2, nil, slow, a, b)
 	want(0, "after one slow look")
-	end(0, 2, nil, time.Millisecond, a, b)
+	end(0, 2, nil, fast, a, b)
 	end(0, 2, nil, slow, a, b)
 	want(0, "after a slow look, a fast one and a slow one")
+	scout(0, false)
 	end(0, 2, nil, slow, a, b)
 	want(2*time.Second, "what was claimed just now is looked before", 0, 0, 0, 0)
 	want(3*time.Second, "two lags later", 5, 0, 7, 0)
-	end(3*time.Second, 2, []int64{5, 0, 7, 0}, time.Millisecond, lease("a", 20, 9))
+	end(3*time.Second, 2, []int64{5, 0, 7, 0}, fast, lease("a", 20, 9))
 	want(5*time.Second, "a short claim moves every band, in time", 5, 0, 7, 0)
+	scout(5*time.Second, false)
 	want(6*time.Second, "a short claim moves every band", 9, 9, 9, 9)
-	want(11*time.Second, "a look from the beginning is due")
-	end(11*time.Second, 1, nil, slow, lease("a", 10, 3))
-	want(12*time.Second, "as many old jobs as asked for move their band back", 2, 9, 9, 9)
-	end(12*time.Second, 1, []int64{2, 9, 9, 9}, slow)
-	want(12*time.Second, "to begin later was of no use")
-	end(13*time.Second, 1, nil, time.Millisecond)
-	want(13*time.Second, "after a fast look from the beginning")
+	scout(7*time.Second, true, 9, 9, 9, 9)
+	scout(8*time.Second, false)
+
+	// What the scout brings is claimed as soon as nothing better waits.
+	low, high := jobstore.Ref{ID: 3, Band: jobstore.Band{Queue: "a", Priority: 10}}, jobstore.Ref{ID: 2, Band: jobstore.Band{Queue: "b", Priority: 20}}
+	f.Scouted([]jobstore.Ref{low, high}, slow, start.Add(8*time.Second))
+	end(8*time.Second, 1, []int64{9, 9, 9, 9}, fast, lease("a", 10, 11))
+	if _, left := f.Begin(by, 5, start.Add(8*time.Second)); !slices.Equal(left, []jobstore.ID{3}) {
+		t.Errorf("while jobs of priority 10 wait: %v are claimed with them, want 3", left)
+	}
+	end(8*time.Second, 5, []int64{9, 9, 9, 9}, fast)
+	if _, left := f.Begin(by, 5, start.Add(8*time.Second)); !slices.Equal(left, []jobstore.ID{2}) {
+		t.Errorf("when nothing else waits: %v are claimed, want 2", left)
+	}
+
+	// Many jobs move their band back.
+	many := make([]jobstore.Ref, postgres.ScoutBatch)
+	for i := range many {
+		many[i] = jobstore.Ref{ID: jobstore.ID(4 + i), Band: low.Band}
+	}
+	f.Scouted(many, slow, start.Add(9*time.Second))
+	want(9*time.Second, "a hundred jobs behind the front", 3, 9, 9, 9)
+	f.Scouted(nil, fast, start.Add(10*time.Second))
+	want(10*time.Second, "the way is free")
 }

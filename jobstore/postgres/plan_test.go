@@ -106,6 +106,8 @@ func checkPlans(t *testing.T, s *postgres.Store, conn *pgx.Conn) {
 			strings.Repeat("array_fill(NULL::text, '{10}'), ", 3) + ten + ", array_fill(NULL::text, '{10}'), array_fill(true, '{10}')", byNumber},
 		{"record finished", s.RecordFinishedSQL(), "1, " + ten + ", " + ten + ", " + ten + ", array_fill(NULL::text, '{10}')", byNumber},
 		{"note", s.NoteSQL(), ten + ", " + ten + ", " + ten + ", array_fill('{}'::text, '{10}')", byNumber},
+		{"claim, plain", s.ClaimPlainSQL(), who + ", " + ten, []string{"jobs_live_id"}},
+		{"claim next, plain", s.ClaimNextPlainSQL(), who + ", 10, 74, '{5,5,5}'", append(byNumber, "jobs_live_ready")},
 		{"claim next", s.ClaimNextSQL(), who + ", 10, 74, '{5,5,5}'", append(byNumber, "jobs_live_ready")},
 		{"claim next, in turn", s.ClaimTurnsSQL(), who + ", 10, 74, NULL, '{default,default}', '{10,20}', '{0,0}', '{1,0.5}'", append(byNumber, "jobs_live_ready")},
 		{"oldest", s.OldestSQL(), "'{default,default}', '{10,20}'", []string{"jobs_live_ready"}},

@@ -59,6 +59,7 @@ type Store struct {
 	note   *batcher[heldNote, struct{}]
 	guards guards
 	fronts fronts
+	plain  plainness
 }
 
 var _ jobstore.Store = (*Store)(nil)
@@ -102,6 +103,7 @@ func Open(ctx context.Context, rawURL string, c Config) (*Store, error) {
 	s.insert = newBatcher(s.insertBatch, insertFlights, insertBatchRows)
 	s.note = newBatcher(s.noteBatch, noteFlights, noteBatchRows)
 	s.guards = newGuards(s)
+	s.fronts.start()
 	return s, nil
 }
 
@@ -110,6 +112,7 @@ func (s *Store) Close() {
 	s.insert.wait()
 	s.note.wait()
 	s.guards.wait()
+	s.fronts.end()
 	s.pool.Close()
 }
 

@@ -4,7 +4,7 @@ package postgres
 func statements() []string {
 	return append(flowStatements(), []string{
 		insertSQL, insertPlainSQL, insertKeyedSQL, settleSQL, sealedSQL, resealSQL, requestSQL, answerRequestSQL, forgetRequestsSQL,
-		claimSQL, claimNextSQL, claimTurnsSQL, waitSQL, grantedSQL, releaseUnknownSQL,
+		claimSQL, claimPlainSQL, claimNextSQL, claimNextPlainSQL, claimTurnsSQL, leftBehindSQL, waitSQL, grantedSQL, releaseUnknownSQL,
 		recordSQL, recordFinishedSQL, recordedSQL, noteSQL,
 		registerSQL, renewSQL, deregisterSQL, removeHolderSQL, consumersSQL, leadSQL, resignSQL,
 		lookSQL, dueSQL, outboxSQL, announcedSQL, unannouncedSQL, oldestSQL, readyFromSQL, liveBandsSQL,
