@@ -37,6 +37,9 @@ func (s *Store) OldestSQL() string         { return s.sql[oldestSQL] }
 func (s *Store) ReadyFromSQL() string      { return s.sql[readyFromSQL] }
 func (s *Store) RescueSQL() string         { return s.sql[rescueSQL] }
 func (s *Store) InsertSQL() string         { return s.sql[insertSQL] }
+func (s *Store) AnnouncedSQL() string      { return s.sql[announcedSQL] }
+func (s *Store) UnannouncedSQL() string    { return s.sql[unannouncedSQL] }
+func (s *Store) GrantedSQL() string        { return s.sql[grantedSQL] }
 func (s *Store) InsertPlainSQL() string    { return s.sql[insertPlainSQL] }
 
 // BatchSQL are the statements that take a part of many rows, by name.

@@ -24,7 +24,7 @@ const noteSQL = `-- warren: note
 UPDATE @schema@.jobs_live j
 SET metadata = CASE WHEN j.metadata IS NULL THEN n.metadata::jsonb ELSE j.metadata || n.metadata::jsonb END
 FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[]) AS n(holder, id, lease, metadata)
-WHERE j.id = n.id AND j.lease_no = n.lease AND coalesce(j.holder, 0) = n.holder AND j.state || '' = 'PROCESSING'`
+WHERE j.id BETWEEN n.id AND n.id AND j.lease_no = n.lease AND coalesce(j.holder, 0) = n.holder AND j.state || '' = 'PROCESSING'`
 
 // Note implements jobstore.Noter.
 func (s *Store) Note(ctx context.Context, by jobstore.HolderID, notes []jobstore.Note) error {

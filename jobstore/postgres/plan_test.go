@@ -61,6 +61,17 @@ func TestPlans(t *testing.T) {
 			fill(t, conn, "READY")
 			exec(t, conn, "VACUUM ANALYZE warren.jobs_live")
 		}},
+		// A plan that is made now stays when the table grows. Wherever all of a few rows cost no more than one of them,
+		// a statement must not be able to read all.
+		{"planned while there were a few", func(conn *pgx.Conn) {
+			fillSome(t, conn, "READY", 11)
+			exec(t, conn, "VACUUM ANALYZE warren.jobs_live")
+		}},
+		{"planned while there were hundreds, most of them dead", func(conn *pgx.Conn) {
+			fillSome(t, conn, "READY", 500)
+			exec(t, conn, "DELETE FROM warren.jobs_live WHERE id % 50 <> 0")
+			exec(t, conn, "ANALYZE warren.jobs_live")
+		}},
 		{"analyzed while one band held everything", func(conn *pgx.Conn) {
 			fill(t, conn, "READY")
 			exec(t, conn, "UPDATE warren.jobs_live SET serial_group = NULL, priority = 10")
@@ -85,10 +96,15 @@ func TestPlans(t *testing.T) {
 
 func fill(tb testing.TB, conn *pgx.Conn, state string) {
 	tb.Helper()
+	fillSome(tb, conn, state, planRows)
+}
+
+func fillSome(tb testing.TB, conn *pgx.Conn, state string, rows int) {
+	tb.Helper()
 	exec(tb, conn, `INSERT INTO warren.jobs_live (state, queue, kind, priority, serial_group, holder, available_at)
 		SELECT $1, 'default', 'k', 10 + 10 * (n % 3), CASE WHEN n % 10 = 0 THEN 'g' || n % 100 END,
 		CASE WHEN $1 = 'PROCESSING' THEN 1 END, now() + CASE WHEN $1 = 'SCHEDULED' THEN interval '1 h' ELSE interval '0' END
-		FROM generate_series(1, $2::int) n`, state, planRows)
+		FROM generate_series(1, $2::int) n`, state, rows)
 	exec(tb, conn, "INSERT INTO warren.consumers (host, pid, expires_at) VALUES ('h', 1, now() + interval '1 h')")
 }
 
@@ -110,6 +126,10 @@ func checkPlans(t *testing.T, s *postgres.Store, conn *pgx.Conn) {
 		{"claim next, plain", s.ClaimNextPlainSQL(), who + ", 10, 74, '{5,5,5}'", append(byNumber, "jobs_live_ready")},
 		{"claim next", s.ClaimNextSQL(), who + ", 10, 74, '{5,5,5}'", append(byNumber, "jobs_live_ready")},
 		{"claim next, in turn", s.ClaimTurnsSQL(), who + ", 10, 74, NULL, '{default,default}', '{10,20}', '{0,0}', '{1,0.5}'", append(byNumber, "jobs_live_ready")},
+		{"announced", s.AnnouncedSQL(), ten, []string{"jobs_live_id"}},
+		{"unannounced", s.UnannouncedSQL(), ten, []string{"jobs_live_id"}},
+		{"granted before", s.GrantedSQL(), "1, 1, " + ten, []string{"jobs_live_id"}},
+		{"due", s.BatchSQL()["due"], "10", []string{"jobs_live_id", "jobs_live_due"}},
 		{"oldest", s.OldestSQL(), "'{default,default}', '{10,20}'", []string{"jobs_live_ready"}},
 		{"ready from", s.ReadyFromSQL(), "'default', 10, 5, 10", []string{"jobs_live_ready"}},
 		{"rescue", s.RescueSQL(), "'{1}', 100, 3", append(byNumber, "jobs_live_holder")},

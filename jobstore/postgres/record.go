@@ -77,7 +77,7 @@ WITH o AS MATERIALIZED (
 ),
 ended AS (
   DELETE FROM @schema@.jobs_live j USING o
-  WHERE o.final AND j.id = o.id AND j.lease_no = o.lease AND coalesce(j.holder, 0) = $1::bigint AND j.state || '' = 'PROCESSING'
+  WHERE o.final AND j.id BETWEEN o.id AND o.id AND j.lease_no = o.lease AND coalesce(j.holder, 0) = $1::bigint AND j.state || '' = 'PROCESSING'
   RETURNING ` + recordCarried + `, o.state AS new_state, o.error AS new_error, o.uncount, o.noted,` + recordNew + `
 ),
 history AS (
@@ -94,7 +94,7 @@ kept AS (
       error = CASE WHEN o.error IS NOT NULL THEN o.error ELSE j.error END,
       (attempts, errors, output, metadata, duration_ms, memory) = ROW (` + recordValues + `)
   FROM o
-  WHERE NOT o.final AND j.id = o.id AND j.lease_no = o.lease AND coalesce(j.holder, 0) = $1::bigint AND j.state || '' = 'PROCESSING'
+  WHERE NOT o.final AND j.id BETWEEN o.id AND o.id AND j.lease_no = o.lease AND coalesce(j.holder, 0) = $1::bigint AND j.state || '' = 'PROCESSING'
   RETURNING j.id, j.queue, j.priority, j.serial_group, o.state = 'READY' AND o.delay = 0 AS now,
     o.lease, j.attempts + o.uncount::int AS attempt, j.host, o.state, o.error, o.duration
 ),
@@ -126,7 +126,7 @@ const recordFinishedSQL = `-- warren: record, finished
 WITH ended AS (
   DELETE FROM @schema@.jobs_live j
   USING unnest($2::bigint[], $3::bigint[], $4::bigint[], $5::text[]) AS o(id, lease, duration, memory)
-  WHERE j.id = o.id AND j.lease_no = o.lease AND coalesce(j.holder, 0) = $1::bigint AND j.state || '' = 'PROCESSING'
+  WHERE j.id BETWEEN o.id AND o.id AND j.lease_no = o.lease AND coalesce(j.holder, 0) = $1::bigint AND j.state || '' = 'PROCESSING'
   RETURNING ` + recordCarried + `, j.attempts, j.errors, j.output, j.metadata, o.duration, o.memory
 ),
 history AS (

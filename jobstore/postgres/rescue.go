@@ -25,7 +25,7 @@ WITH held AS MATERIALIZED (
   FOR NO KEY UPDATE SKIP LOCKED
 ),
 ended AS (
-  DELETE FROM @schema@.jobs_live j USING held h WHERE j.id = h.id AND h.quarantine RETURNING j.*
+  DELETE FROM @schema@.jobs_live j USING held h WHERE j.id BETWEEN h.id AND h.id AND h.quarantine RETURNING j.*
 ),
 history AS (
   INSERT INTO @schema@.jobs_history (` + carriedColumns + `, state, finished_at, crashes, outcome_lease, attempts, error, errors, output,
@@ -37,7 +37,7 @@ history AS (
 back AS (
   UPDATE @schema@.jobs_live j
   SET state = 'READY', holder = NULL, claim_token = NULL, crashes = j.crashes + 1, available_at = now()
-  FROM held h WHERE j.id = h.id AND NOT h.quarantine
+  FROM held h WHERE j.id BETWEEN h.id AND h.id AND NOT h.quarantine
   RETURNING j.id, j.queue, j.priority, j.serial_group
 ),
 noted AS (
@@ -150,7 +150,7 @@ WITH held AS MATERIALIZED (
 back AS (
   UPDATE @schema@.jobs_live j
   SET state = 'READY', holder = NULL, claim_token = NULL, attempts = greatest(j.attempts - 1, 0), available_at = now()
-  FROM held h WHERE j.id = h.id
+  FROM held h WHERE j.id BETWEEN h.id AND h.id
   RETURNING j.id, j.queue, j.priority, j.serial_group
 ),
 freed AS (

@@ -45,7 +45,7 @@ WITH due AS MATERIALIZED (
   ORDER BY available_at LIMIT $1
   FOR NO KEY UPDATE SKIP LOCKED
 ), ready AS (
-  UPDATE @schema@.jobs_live j SET state = 'READY' FROM unnest(ARRAY(SELECT id FROM due)) AS w(id) WHERE j.id = w.id
+  UPDATE @schema@.jobs_live j SET state = 'READY' FROM unnest(ARRAY(SELECT id FROM due)) AS w(id) WHERE j.id BETWEEN w.id AND w.id
   RETURNING j.id, j.queue, j.priority, j.serial_group
 )
 SELECT id, queue, priority, serial_group FROM ready ORDER BY priority, id`
@@ -93,13 +93,14 @@ func (s *Store) Outbox(ctx context.Context, limit int) ([]jobstore.Ref, error) {
 }
 
 // announcedSQL leaves rows alone that were put into the outbox again for later, by a consumer
-// that has no handler for them.
+// that has no handler for them. coalesce hides from the planner that they are in the outbox: it would read all
+// of that for each of them.
 const announcedSQL = `-- warren: announced
 WITH mine AS MATERIALIZED (
-  SELECT j.id FROM unnest($1::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id = w.id
-  WHERE j.announce_at <= now() FOR NO KEY UPDATE OF j SKIP LOCKED
+  SELECT j.id FROM unnest($1::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id BETWEEN w.id AND w.id
+  WHERE coalesce(j.announce_at, 'infinity') <= now() FOR NO KEY UPDATE OF j SKIP LOCKED
 )
-UPDATE @schema@.jobs_live j SET announce_at = NULL FROM mine WHERE j.id = mine.id`
+UPDATE @schema@.jobs_live j SET announce_at = NULL FROM mine WHERE j.id BETWEEN mine.id AND mine.id`
 
 // Announced implements jobstore.Sweeper.
 func (s *Store) Announced(ctx context.Context, ids []jobstore.ID) error {
@@ -111,10 +112,10 @@ func (s *Store) Announced(ctx context.Context, ids []jobstore.ID) error {
 
 const unannouncedSQL = `-- warren: unannounced
 WITH mine AS MATERIALIZED (
-  SELECT j.id FROM unnest($1::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id = w.id
+  SELECT j.id FROM unnest($1::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id BETWEEN w.id AND w.id
   WHERE j.state || '' = 'READY' AND j.announce_at IS NULL FOR NO KEY UPDATE OF j SKIP LOCKED
 )
-UPDATE @schema@.jobs_live j SET announce_at = now() FROM mine WHERE j.id = mine.id`
+UPDATE @schema@.jobs_live j SET announce_at = now() FROM mine WHERE j.id BETWEEN mine.id AND mine.id`
 
 // Unannounced implements jobstore.Sweeper.
 func (s *Store) Unannounced(ctx context.Context, ids []jobstore.ID) error {
