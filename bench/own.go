@@ -29,7 +29,7 @@ func ownTests() []test {
 		own("due", "50 delayed jobs a second while 1 M others are scheduled (quick: 100,000): how late they begin, p99", "ms", 50, dueInTime),
 		own("enqueue", "20 calls of warren.enqueue() a second: from the call to the handler's start, p99", "ms", 600, enqueued),
 		once(own("backlog", "1 M jobs that wait for a consumer whose slots are taken: rows that are written, in a minute", "rows", 1, backlog)),
-		own("processes", "1, 4 and 16 consumers with 200 slots in all: the best rate over the worst", "times", 1/0.95, consumers),
+		own("processes", "1, 4 and 16 consumers with 200 slots in all: the best rate over the worst", "times", 1.05, consumers), // never below 0.95 of its own best
 	}
 }
 
