@@ -84,7 +84,13 @@ type plainness struct{ not atomic.Int32 }
 // notPlain is how many claims do without after one that was in vain.
 const notPlain = 32
 
-func (p *plainness) tries() bool { return p.not.Add(-1) < 0 }
+func (p *plainness) tries() bool {
+	if p.not.Load() <= 0 {
+		return true
+	}
+	p.not.Add(-1)
+	return false
+}
 
 // learn takes in whether it was right to try, or would have been.
 func (p *plainness) learn(right bool) {
