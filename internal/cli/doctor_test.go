@@ -92,7 +92,7 @@ func TestDoctorOfADatabase(t *testing.T) {
 	found, code = p.examine()
 	wants(t, found, map[string][2]string{
 		"leader": {"ok", "h:1 sweeps"}, "consumers": {"ok", "every one of the 4"}, "outbox": {"fail", "1 jobs wait to be announced, the oldest for 2m"},
-		"oldest READY job": {"warn", "the oldest for 1h0m"}, "plans": {"fail", "claim, claim next, look, due"},
+		"oldest READY job": {"warn", "the oldest for 1h0m"}, "plans": {"fail", "claim, plain claim, plain claim next, claim next, look, due"},
 	})
 	if code != 1 {
 		t.Errorf("exit code %d when something fails", code)

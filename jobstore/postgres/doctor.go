@@ -149,8 +149,8 @@ func (s *Store) examinePlans(ctx context.Context) ([]jobstore.Finding, error) {
 			args      []any
 		}{
 			{"claim", claimSQL, append(who[:7:7], one)},
-			{"claim, plain", claimPlainSQL, append(who[:7:7], one)},
-			{"claim next, plain", claimNextPlainSQL, append(who[:7:7], 10, 74, nil)},
+			{"plain claim", claimPlainSQL, append(who[:7:7], one)},
+			{"plain claim next", claimNextPlainSQL, append(who[:7:7], 10, 74, nil)},
 			{"claim next", claimNextSQL, append(who[:7:7], 10, 74, nil)},
 			{"look", lookSQL, nil},
 			{"due", dueSQL, []any{10}},
