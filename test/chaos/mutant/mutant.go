@@ -39,7 +39,7 @@ func All() []Mutant {
 			{claim, "AS known\n    FROM @schema@.jobs_live j\n    WHERE j.id = w.id AND j.state || '' = 'READY'", "AS known\n    FROM @schema@.jobs_live j\n    WHERE j.id = w.id AND j.state IN ('READY', 'PROCESSING')"},
 		}},
 		{Name: "no fence in record", Scenario: "one consumer frozen", Edits: []Edit{
-			{record, "WHERE o.final AND j.id = o.id" + fence, "WHERE o.final AND j.id = o.id" + bound},
+			{record, "WHERE o.final AND j.id BETWEEN o.id AND o.id" + fence, "WHERE o.final AND j.id = o.id" + bound},
 			{record, "WHERE NOT o.final AND j.id = o.id" + fence, "WHERE NOT o.final AND j.id = o.id" + bound},
 		}},
 		{Name: "no self-fencing", Scenario: "one consumer cut off from the database", Edits: []Edit{
