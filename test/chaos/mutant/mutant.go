@@ -40,7 +40,7 @@ func All() []Mutant {
 		}},
 		{Name: "no fence in record", Scenario: "one consumer frozen", Edits: []Edit{
 			{record, "WHERE o.final AND j.id BETWEEN o.id AND o.id" + fence, "WHERE o.final AND j.id = o.id" + bound},
-			{record, "WHERE NOT o.final AND j.id = o.id" + fence, "WHERE NOT o.final AND j.id = o.id" + bound},
+			{record, "WHERE NOT o.final AND j.id BETWEEN o.id AND o.id" + fence, "WHERE NOT o.final AND j.id = o.id" + bound},
 		}},
 		{Name: "no self-fencing", Scenario: "one consumer cut off from the database", Edits: []Edit{
 			{"internal/worker/term.go", "late := bootTime() >= t.deadline", "late := false"},
