@@ -65,16 +65,12 @@ func (s *Store) claimNumbers(ctx context.Context, by jobstore.Claimant, ids []jo
 		return got, nil
 	}
 	others, err := s.claim(ctx, claimSQL, by, len(left), left)
-	s.plain.learn(len(others.Leases) <= len(got.Leases))
-	switch {
-	case err == nil:
-		others.Leases = append(got.Leases, others.Leases...)
-		return others, nil
-	case len(got.Leases) > 0: // they are the caller's; the others are asked for again
-		got.Busy = left
-		return got, nil
+	if err != nil { // told, although some are granted: whatever this one granted is looked for together with them
+		return got, err
 	}
-	return got, err
+	s.plain.learn(len(others.Leases) <= len(got.Leases))
+	others.Leases = append(got.Leases, others.Leases...)
+	return others, nil
 }
 
 // plainness says whether claims of plain jobs are tried before claims of any. Where most jobs are of serial groups, that would

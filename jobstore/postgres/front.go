@@ -244,7 +244,8 @@ func (s *Store) claimFrom(ctx context.Context, text, plain string, by jobstore.C
 		f.end(by, n, got.Leases, after, now.Sub(began), now)
 		s.sendScout(f, by, now)
 	}
-	if len(behind.Leases) > 0 { // they are the caller's, whatever has come of the rest
+	// Any other error is told, although some are granted: whatever this statement granted is looked for together with them.
+	if len(behind.Leases) > 0 && (err == nil || errors.Is(err, jobstore.ErrBusy)) {
 		got.Leases, err = append(behind.Leases, got.Leases...), nil
 	}
 	return got, err

@@ -170,3 +170,42 @@ func TestFront(t *testing.T) {
 	f.Scouted(nil, fast, start.Add(10*time.Second))
 	want(10*time.Second, "the way is free")
 }
+
+// A claim of two statements whose second fails is a claim that failed: what that one may have granted without its reply
+// arriving is only looked for after an error, and would stay leased to a consumer that does not know.
+func TestHalfAClaimIsAnError(t *testing.T) {
+	t.Parallel()
+	for name, claim := range map[string]func(s *postgres.Store, by jobstore.Claimant, ids []jobstore.ID) ([]jobstore.Lease, error){
+		"by number": func(s *postgres.Store, by jobstore.Claimant, ids []jobstore.ID) ([]jobstore.Lease, error) {
+			got, err := s.Claim(t.Context(), by, ids)
+			return got.Leases, err
+		},
+		"by order, with what a scout has found": func(s *postgres.Store, by jobstore.Claimant, ids []jobstore.ID) ([]jobstore.Lease, error) {
+			f := s.Front(by)
+			f.Behind(by, ids[0])
+			f.End(by, 5, nil, []int64{int64(ids[0]), int64(ids[0])}, time.Millisecond, time.Now()) // nothing better waits
+			f.Scouted([]jobstore.Ref{{ID: ids[0], Band: jobstore.Band{Queue: "default", Priority: 10}}}, time.Hour, time.Now())
+			return s.ClaimNext(t.Context(), by, 5)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, dsn := fresh(t)
+			conn := connect(t, dsn)
+			by := register(t, s)
+			plain, member := place(t, conn, jobstore.Ready), place(t, conn, jobstore.Ready)
+			exec(t, conn, "UPDATE warren.jobs SET serial_group = 'g' WHERE id = $1", member)
+			exec(t, conn, "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END'")
+			exec(t, conn, "CREATE TRIGGER refuse BEFORE UPDATE ON warren.jobs_live FOR EACH ROW WHEN (NEW.serial_group IS NOT NULL) EXECUTE FUNCTION refuse()")
+			if got, err := claim(s, by, []jobstore.ID{plain, member}); err == nil {
+				t.Fatalf("claimed %v without an error, although the statement for %d failed", got, member)
+			}
+			exec(t, conn, "DROP TRIGGER refuse ON warren.jobs_live")
+			by.Again = true
+			got, err := s.Claim(t.Context(), by, []jobstore.ID{plain, member})
+			if err != nil || len(got.Leases) != 2 {
+				t.Errorf("claimed %v again, %v; want both, the one that was granted before among them", got.Leases, err)
+			}
+		})
+	}
+}
