@@ -68,8 +68,8 @@ func TestBandsAreServedInTurn(t *testing.T) {
 				cfg := c.cfg
 				cfg.Store, cfg.Broker, cfg.Registry, cfg.Concurrency = store, b, r, 4
 				cfg.Queues, cfg.Priorities = []string{"a", "b"}, []int{10, 20, 30}
-				waiting := consumerOf(t, cfg)
-				publishBands(t, waiting.Client(), each)
+				publishBands(t, store, b, each)
+				consumerOf(t, cfg)
 				await(t, "every job to begin", func() bool {
 					mu.Lock()
 					defer mu.Unlock()
@@ -77,7 +77,7 @@ func TestBandsAreServedInTurn(t *testing.T) {
 				})
 				slack := 60.0
 				if b != nil {
-					slack = 150 // hints of bands arrive one after the other
+					slack = 150 // the queues are delivered one after the other
 				}
 				wantShares(t, begun, c.share, each, slack)
 			})
@@ -85,9 +85,24 @@ func TestBandsAreServedInTurn(t *testing.T) {
 	}
 }
 
-// publishBands publishes jobs of every band in one transaction, so that no band has jobs before the others.
-func publishBands(t *testing.T, client *warren.Client, each int) {
+// publishBands returns when jobs of every band wait, and their hints in the queues of the broker, if there is one: so no
+// band has jobs before the others.
+func publishBands(t *testing.T, store jobstore.Store, b broker.Broker, each int) {
 	t.Helper()
+	cfg := warren.ClientConfig{Store: store, Log: testLog(t)}
+	if b != nil {
+		cfg.Broker = again(t, b)
+	}
+	client, err := warren.NewClient(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- client.Run(ctx) }()
+	if b != nil {
+		await(t, "the broker", cfg.Broker.Up)
+	}
 	var items []warren.Item
 	for _, queue := range []string{"a", "b"} {
 		for _, p := range []int{10, 20, 30} {
@@ -97,6 +112,13 @@ func publishBands(t *testing.T, client *warren.Client, each int) {
 		}
 	}
 	if _, err := client.PublishMany(t.Context(), items); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	if err := <-ended; err != nil {
 		t.Fatal(err)
 	}
 }

@@ -107,9 +107,9 @@ func (w *world) checkCounters(t *testing.T) {
 func TestBatchCompletesWhileConsumersAreKilled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, testenv.Postgres(t), testenv.RabbitMQ(t))
-	members, kills := 2_000, 1
+	members, kills, sleep := 2_000, 1, "50ms" // so that the batch lasts for longer than looking at it takes
 	if longRun() {
-		members, kills = 100_000, 12
+		members, kills, sleep = 100_000, 12, ""
 	}
 	b := warren.Batch("large").AllowFailures().OnStart(probeArgs{Message: "start"}).OnProgress(probeArgs{Message: "progress"}).
 		OnSuccess(probeArgs{Message: "success"}).OnFirstFailure(probeArgs{Message: "failure"}).OnEachFailure(probeArgs{Message: "each"}).
@@ -120,7 +120,7 @@ func TestBatchCompletesWhileConsumersAreKilled(t *testing.T) {
 			b.Add(probeArgs{Outcome: "permanent"})
 			failing++
 		} else {
-			b.Add(probeArgs{})
+			b.Add(probeArgs{Sleep: sleep})
 		}
 	}
 	id := w.publishFlow(t, b)
