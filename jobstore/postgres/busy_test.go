@@ -71,3 +71,42 @@ func TestClaimTellsLockedFromRefused(t *testing.T) {
 		t.Fatalf("after the lock: leases %v, busy %v, %v; want two leases", got.Leases, got.Busy, err)
 	}
 }
+
+// What a claim does not take it does not lock, or others would pass it over for jobs of worse priorities.
+func TestAClaimLocksWhatItTakes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		turns   []jobstore.Turn
+		grouped bool
+	}{
+		"plain":    {},
+		"any":      {grouped: true},
+		"in turns": {turns: []jobstore.Turn{{Band: jobstore.Band{Queue: "default", Priority: 10}, Step: 1}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, dsn := fresh(t)
+			conn := connect(t, dsn)
+			by := register(t, s)
+			by.Turns = c.turns
+			first := place(t, conn, jobstore.Ready)
+			for range 5 {
+				place(t, conn, jobstore.Ready)
+			}
+			if c.grouped {
+				id := place(t, conn, jobstore.Scheduled)
+				exec(t, conn, "UPDATE warren.jobs SET serial_group = 'g' WHERE id = $1", id)
+			}
+			if got, err := s.ClaimNext(t.Context(), by, 1); err != nil || len(got) != 1 || got[0].Job.ID != first {
+				t.Fatalf("claimed %v, %v, want %d", got, err, first)
+			}
+			var locked []int64
+			if err := conn.QueryRow(t.Context(), "SELECT array_agg(id) FROM warren.jobs_live WHERE state = 'READY' AND xmax <> 0").Scan(&locked); err != nil {
+				t.Fatal(err)
+			}
+			if len(locked) > 0 {
+				t.Errorf("a claim of one job has locked %v as well", locked)
+			}
+		})
+	}
+}

@@ -35,6 +35,9 @@ func (s *Store) ClaimNext(ctx context.Context, by jobstore.Claimant, n int) ([]j
 // claimNextSQL looks at the first $9 rows of each band behind $10, in an index that has only READY rows
 // without a group, and at the head of each group, then locks the first $8 of all in order.
 //
+// The candidates are sorted again where they are locked: of a WITH the planner does not know the order, would lock them all
+// and sort them after that, and what this claim does not take would be locked for nothing.
+//
 // A band is asked for as a range of one priority, in the order of jobs_live_ready; the pair makes the scan begin behind a
 // number, without reading up to it. With an equality
 // the order would be that of numbers alone, and where statistics say that one band holds every row,
@@ -77,7 +80,7 @@ candidates AS MATERIALIZED (
   ORDER BY c.priority, c.id LIMIT $9::int
 ),
 locked AS MATERIALIZED (
-  SELECT l.id FROM candidates c CROSS JOIN LATERAL (
+  SELECT l.id FROM (SELECT id, priority FROM candidates ORDER BY priority, id LIMIT $9::int) c CROSS JOIN LATERAL (
     SELECT j.id FROM @schema@.jobs_live j
     WHERE j.id = c.id AND j.state || '' = 'READY' AND j.serial_group IS NULL AND j.available_at <= now()
       AND j.queue = ANY ($5::text[]) AND j.priority = ANY ($6::int[]) AND j.kind = ANY ($7::text[])
