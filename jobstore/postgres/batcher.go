@@ -45,8 +45,7 @@ func (b *batcher[T, R]) do(ctx context.Context, items []T) ([]R, error) {
 	if b.flying < b.flights {
 		b.flying++
 		b.idle.Add(1)
-		// A batch carries other callers' items too, so that no caller's end may end it. The
-		// statement's timeout does.
+		// A batch carries other callers' items too, so that no caller's end may end it.
 		go b.fly(context.WithoutCancel(ctx))
 	}
 	b.mu.Unlock()
@@ -116,7 +115,7 @@ func (b *batcher[T, R]) runBatch(ctx context.Context, batch []*call[T, R]) {
 			items = append(items, c.items...)
 		}
 	}
-	out, err := b.run(ctx, items)
+	out, err := b.bounded(ctx, items)
 	if err != nil && len(batch) > 1 && blames(err) {
 		for i := range batch {
 			b.runBatch(ctx, batch[i:i+1])
@@ -135,6 +134,20 @@ func (b *batcher[T, R]) runBatch(ctx context.Context, batch []*call[T, R]) {
 func blames(err error) bool {
 	c := classify(err)
 	return c == data || c == refused || c == again
+}
+
+// longestBatch is after what time a batch is given up. The database ends statements earlier; this is for a network that
+// swallows what it is given, where callers would else wait behind it until the kernel gives up, a quarter of an hour.
+const longestBatch = 4 * protocolTimeout
+
+func (b *batcher[T, R]) bounded(ctx context.Context, items []T) ([]R, error) {
+	ctx, cancel := context.WithTimeout(ctx, longestBatch)
+	defer cancel()
+	out, err := b.run(ctx, items)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: the database did not answer within %s: %w", errUnknown, longestBatch, err)
+	}
+	return out, err
 }
 
 // wait returns when no batch is under way.

@@ -49,6 +49,26 @@ func (g *gate) seen() string {
 	return fmt.Sprint(g.batches)
 }
 
+// A database that does not answer keeps nobody for ever, and not those who come after.
+func TestBatcherGivesUpWhatIsNotAnswered(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{let: make(chan error)}
+		do := postgres.NewBatcher(g.run, 1, 4)
+		if _, err := do(t.Context(), "a"); !errors.Is(err, postgres.ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a batch without an answer: %v, want that its commit is unknown", err)
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if out, err := do(t.Context(), "b"); err != nil || out[0] != "B" {
+				t.Errorf("the next: %v, %v", out, err)
+			}
+		})
+		g.let <- nil
+		wg.Wait()
+	})
+}
+
 func TestBatcherGathersBehindTheFlight(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

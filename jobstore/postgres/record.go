@@ -240,7 +240,7 @@ func (s *Store) recordIn(
 // outcome that let the job live on may have been followed by anything since.
 const recordedSQL = `-- warren: recorded before
 SELECT j.id, j.queue, j.priority FROM unnest($1::bigint[], $2::bigint[], $3::text[]) AS o(id, lease, state)
-JOIN @schema@.jobs j ON j.id = o.id
+JOIN @schema@.jobs j ON j.id BETWEEN o.id AND o.id
 WHERE j.outcome_lease = o.lease
   AND (j.state || '' = o.state OR o.state IN ('TEMPORARILY_FAILED', 'WAITING', 'READY'))`
 
