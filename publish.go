@@ -207,7 +207,7 @@ func checkJob(j *jobstore.NewJob) error {
 	if j.Delay > 0 && !j.AvailableAt.IsZero() {
 		bad("delay", "both a delay (%s) and a time (%s) are given; use one", j.Delay, j.AvailableAt.Format(time.RFC3339))
 	}
-	if y := j.AvailableAt.Year(); !j.AvailableAt.IsZero() && (y < 1970 || y > 9999) {
+	if y := j.AvailableAt.UTC().Year(); !j.AvailableAt.IsZero() && (y < 1970 || y > 9999) {
 		bad("available_at", "time %s is outside of the years 1970 to 9999", j.AvailableAt.Format(time.RFC3339))
 	}
 	if j.Timeout < 0 {

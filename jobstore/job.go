@@ -239,6 +239,9 @@ type Claimant struct {
 	Again bool
 	// Turns, when there are any, are the order of ClaimNext, and the only bands that it looks at.
 	Turns []Turn
+	// Whole has ClaimNext look at every job, whatever that takes: no leases then means that there are none, and
+	// not merely none where it has reason to look.
+	Whole bool
 }
 
 // Claimed is what a claim came to. Numbers in none of the lists are duplicates, finished, held,

@@ -47,9 +47,10 @@ type Claimer interface {
 	// ClaimNext takes at most n, in (priority, id) order over the claimant's bands, or in that of its Turns. No leases and no
 	// error means that there was nothing to claim; ErrBusy, that there was, and others have it locked.
 	ClaimNext(ctx context.Context, by Claimant, n int) ([]Lease, error)
-	// ReleaseUnknown hands back rows that holder has leased but that are not in known: what a
-	// claim granted whose reply was lost. Their attempt is given back.
-	ReleaseUnknown(ctx context.Context, holder HolderID, known []ID) ([]Ref, error)
+	// ReleaseUnknown hands back rows that claims with these tokens have leased to holder but that are not in known: what
+	// they granted without their replies arriving. Their attempt is given back. It touches nothing that was claimed
+	// under another token, however late it arrives.
+	ReleaseUnknown(ctx context.Context, holder HolderID, tokens []int64, known []ID) ([]Ref, error)
 }
 
 // Recorder writes outcomes, fenced by holder and lease number. Recording the same outcome
@@ -163,11 +164,13 @@ type Sweeper interface {
 	Announced(ctx context.Context, ids []ID) error
 	// Unannounced puts rows into the outbox, because announcing them failed.
 	Unannounced(ctx context.Context, ids []ID) error
-	// Oldest returns the oldest claimable READY row of each band that has one (rows of serial groups excluded).
+	// Oldest returns the oldest READY row of each band that has one and whose queue is not paused (rows of serial groups excluded).
 	Oldest(ctx context.Context, bands []Band) ([]Ref, error)
-	// ReadyFrom lists at most limit claimable READY rows of a band, oldest first, from a number on.
-	ReadyFrom(ctx context.Context, band Band, from ID, limit int) ([]Ref, error)
-	// Heads lists at most limit READY heads of serial groups that have nothing running, and mends group rows.
+	// ReadyFrom looks at limit of those, oldest first, from a number on, and returns the ones that a living consumer of the band
+	// may claim: whose kind it has and nobody has paused. next is where to go on, 0 at the end of the band.
+	ReadyFrom(ctx context.Context, band Band, from ID, limit int) (refs []Ref, next ID, err error)
+	// Heads lists at most limit READY heads of serial groups that have nothing running and that a living consumer may
+	// claim, and mends group rows.
 	Heads(ctx context.Context, limit int) ([]Ref, error)
 	// LiveBands lists the bands that living consumers take.
 	LiveBands(ctx context.Context) ([]Band, error)

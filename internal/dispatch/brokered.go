@@ -75,7 +75,7 @@ func (f *BrokeredFeed) Run(ctx context.Context) error {
 func (f *BrokeredFeed) feed(ctx context.Context) {
 	for ctx.Err() == nil {
 		f.claiming.pulse.Beat()
-		f.claiming.settleDoubt(ctx)
+		f.claiming.settleDoubts(ctx)
 		if f.hand.spent() {
 			f.offerHeld(ctx)
 			f.claiming.pulse.Rest()
@@ -130,10 +130,10 @@ func (f *BrokeredFeed) gather(ctx context.Context) bool {
 }
 
 func (f *BrokeredFeed) patience() time.Duration {
-	if !f.hand.empty() || !f.claiming.doubt.IsZero() {
+	if !f.hand.empty() {
 		return stale
 	}
-	return 30 * time.Second
+	return f.claiming.untilDoubt(30 * time.Second)
 }
 
 func (f *BrokeredFeed) pull() {

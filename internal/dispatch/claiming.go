@@ -19,7 +19,7 @@ import (
 type Claimer interface {
 	Claim(ctx context.Context, by jobstore.Claimant, ids []jobstore.ID) (jobstore.Claimed, error)
 	ClaimNext(ctx context.Context, by jobstore.Claimant, n int) ([]jobstore.Lease, error)
-	ReleaseUnknown(ctx context.Context, holder jobstore.HolderID, known []jobstore.ID) ([]jobstore.Ref, error)
+	ReleaseUnknown(ctx context.Context, holder jobstore.HolderID, tokens []int64, known []jobstore.ID) ([]jobstore.Ref, error)
 }
 
 // Terms gives the living registration of this process.
@@ -56,11 +56,22 @@ type ClaimConfig struct {
 // claiming turns numbers or order into work, whatever happens to the replies. It is used by one
 // goroutine only: releasing unknown rows while another claims would release that claim's.
 type claiming struct {
-	cfg ClaimConfig
-	// doubt is when rows may be looked for that a claim granted and nobody heard of; zero = no doubt.
-	doubt time.Time
-	pulse *lifecycle.Pulse
+	cfg    ClaimConfig
+	doubts []doubt
+	pulse  *lifecycle.Pulse
 }
+
+// doubt is a claim without a reply: rows may turn up under its token that this process does not know of.
+type doubt struct {
+	term  *worker.Term
+	token int64
+	next  time.Time     // when they are looked for
+	pause time.Duration // from then until the look after that
+}
+
+// longestDoubt is the pause after which a claim without a reply is looked for no more. The statement's timeout begins when the
+// database has it, and a network that was cut off delivers it up to some two minutes after the connection was given up.
+const longestDoubt = 2 * time.Minute
 
 func newClaiming(cfg ClaimConfig) claiming {
 	if cfg.StatementTimeout <= 0 {
@@ -111,7 +122,7 @@ func (c *claiming) claim(ctx context.Context, call func(ctx context.Context, by 
 			term.Lost()
 		default:
 			by.Again = true
-			c.doubt = time.Now().Add(c.cfg.StatementTimeout + time.Second)
+			c.doubtful(term, by.Token)
 			c.cfg.Log.Warn("could not claim; trying again", zap.Error(err), zap.Duration("in", pause))
 		}
 		if err := worker.Sleep(ctx, pause/2+rand.N(pause)); err != nil {
@@ -197,10 +208,11 @@ func (c *claiming) someByNumber(ctx context.Context, ids []jobstore.ID) (works [
 	return works, busy, err
 }
 
-// byOrder claims the next n. busy says that there are jobs, which others have locked at this moment.
-func (c *claiming) byOrder(ctx context.Context, n int) (works []worker.Work, busy bool, err error) {
+// byOrder claims the next n. busy says that there are jobs, which others have locked at this moment. A whole look is for
+// whoever has to know that nothing is left.
+func (c *claiming) byOrder(ctx context.Context, n int, whole bool) (works []worker.Work, busy bool, err error) {
 	works, err = c.claim(ctx, func(ctx context.Context, by jobstore.Claimant) ([]jobstore.Lease, error) {
-		if c.cfg.Turns != nil {
+		if by.Whole = whole; c.cfg.Turns != nil {
 			by.Turns = c.cfg.Turns.next()
 		}
 		leases, err := c.cfg.Store.ClaimNext(ctx, by, n)
@@ -215,26 +227,64 @@ func (c *claiming) byOrder(ctx context.Context, n int) (works []worker.Work, bus
 	return works, busy, err
 }
 
-// settleDoubt releases what a lost reply may have left leased to this process without its
-// knowledge, once that claim cannot be under way any more.
-func (c *claiming) settleDoubt(ctx context.Context) {
-	if c.doubt.IsZero() || time.Now().Before(c.doubt) {
+// doubtful has what was claimed with this token looked for, for the first time when the claim, if the database has it, has ended.
+func (c *claiming) doubtful(term *worker.Term, token int64) {
+	c.doubts = slices.DeleteFunc(c.doubts, func(d doubt) bool { return d.token == token })
+	first := c.cfg.StatementTimeout + time.Second
+	c.doubts = append(c.doubts, doubt{term: term, token: token, next: time.Now().Add(first), pause: 3 * first})
+}
+
+// untilDoubt is how long it is until something has to be looked for, most at most.
+func (c *claiming) untilDoubt(most time.Duration) time.Duration {
+	for _, d := range c.doubts {
+		most = min(most, max(time.Until(d.next), 0))
+	}
+	return most
+}
+
+// settleDoubts releases what lost replies may have left leased to this process without its knowledge. A token
+// keeps a look that arrives late, as a claim may, from releasing what was claimed meanwhile.
+func (c *claiming) settleDoubts(ctx context.Context) {
+	now := time.Now()
+	if !slices.ContainsFunc(c.doubts, func(d doubt) bool { return !now.Before(d.next) }) {
 		return
 	}
 	term, err := c.term(ctx)
 	if err != nil {
 		return
 	}
-	call, cancel := c.bound(ctx)
-	defer cancel()
-	refs, err := c.cfg.Store.ReleaseUnknown(call, term.Holder, term.Held())
-	if err != nil {
-		c.doubt = time.Now().Add(time.Second)
+	// What was leased to an earlier registration has been rescued.
+	c.doubts = slices.DeleteFunc(c.doubts, func(d doubt) bool { return d.term != term })
+	var tokens []int64
+	for _, d := range c.doubts {
+		if !now.Before(d.next) {
+			tokens = append(tokens, d.token)
+		}
+	}
+	if len(tokens) == 0 {
 		return
 	}
-	c.doubt = time.Time{}
+	call, cancel := c.bound(ctx)
+	defer cancel()
+	refs, err := c.cfg.Store.ReleaseUnknown(call, term.Holder, tokens, term.Held())
+	c.looked(tokens, err)
 	if len(refs) > 0 {
 		c.cfg.Log.Info("released jobs that a claim had granted without its reply arriving", zap.Int("jobs", len(refs)))
 		c.cfg.Released(refs)
 	}
+}
+
+// looked has the tokens looked for again: soon where the database did not answer, ever later where it did, and then no more.
+func (c *claiming) looked(tokens []int64, err error) {
+	now := time.Now()
+	for i := range c.doubts {
+		switch d := &c.doubts[i]; {
+		case !slices.Contains(tokens, d.token):
+		case err != nil:
+			d.next = now.Add(time.Second)
+		default:
+			d.next, d.pause = now.Add(d.pause), 3*d.pause
+		}
+	}
+	c.doubts = slices.DeleteFunc(c.doubts, func(d doubt) bool { return d.pause > 3*longestDoubt })
 }

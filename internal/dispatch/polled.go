@@ -139,7 +139,7 @@ func (f *PolledFeed) feed(ctx context.Context) {
 	var empty time.Time // since when, zero = it is not
 	for ctx.Err() == nil {
 		f.claiming.pulse.Beat()
-		f.claiming.settleDoubt(ctx)
+		f.claiming.settleDoubts(ctx)
 		room := f.hand.room()
 		if room == 0 {
 			if f.hand.spent() {
@@ -156,7 +156,7 @@ func (f *PolledFeed) feed(ctx context.Context) {
 		quiet := f.cfg.UntilEmpty && f.quiet(ctx)
 		offered := f.takeOffered()
 		began := time.Now()
-		works, busy, err := f.claiming.byOrder(ctx, room)
+		works, busy, err := f.claiming.byOrder(ctx, room, quiet)
 		f.pass(offered, works)
 		if err != nil {
 			return // the claim only gives up because ctx ended

@@ -120,6 +120,10 @@ func TestUntilEmptyEndsWhenNothingIsLeftAndNothingRuns(t *testing.T) {
 		if _, err := r.feed.Next(r.t.Context()); !errors.Is(err, worker.ErrDone) {
 			t.Errorf("Next = %v, want ErrDone", err)
 		}
+		calls := r.claims()
+		if whole := calls[len(calls)-1].by.Whole; !whole {
+			t.Error("the claim that found nothing has not looked at everything")
+		}
 		select {
 		case <-r.done:
 			t.Error("Run returned before it was stopped")

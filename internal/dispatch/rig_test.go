@@ -222,13 +222,13 @@ func (d *db) grant(c call, wanted func(jobstore.ID) bool) []jobstore.Lease {
 	return leases
 }
 
-func (d *db) ReleaseUnknown(_ context.Context, holder jobstore.HolderID, known []jobstore.ID) ([]jobstore.Ref, error) {
+func (d *db) ReleaseUnknown(_ context.Context, holder jobstore.HolderID, tokens []int64, known []jobstore.ID) ([]jobstore.Ref, error) {
 	d.dmu.Lock()
 	defer d.dmu.Unlock()
 	d.known = append(d.known, known)
 	var refs []jobstore.Ref
 	for id, r := range d.rows {
-		if r.holder == holder && !slices.Contains(known, id) {
+		if r.holder == holder && slices.Contains(tokens, r.token) && !slices.Contains(known, id) {
 			r.holder = 0
 			refs = append(refs, jobstore.Ref{ID: id})
 		}

@@ -48,12 +48,12 @@ func TestTheSweepTells(t *testing.T) {
 		r.s = sweeper.New(r.cfg)
 		r.slow["rescue"] = time.Second
 		r.rescue = []jobstore.Rescued{
-			{Released: refs(1, 2), Crashed: 2}, {Quarantined: []jobstore.ID{3}, Crashed: 1}, {Consumers: 1}, {}, {Released: refs(9, 9)},
+			{Crashed: 3}, {Released: refs(1, 2), Crashed: 2}, {Quarantined: []jobstore.ID{3}, Crashed: 1}, {Consumers: 1}, {}, {Released: refs(9, 9)},
 		}
 		if err := r.s.Once(t.Context()); err != nil {
 			t.Error(err)
 		}
-		if crashed != 3 || quarantined != 1 || consumers != 1 {
+		if crashed != 6 || quarantined != 1 || consumers != 1 {
 			t.Errorf("told of %d crashed jobs, %d quarantined, %d consumers", crashed, quarantined, consumers)
 		}
 		for _, part := range []string{"due and outbox", "rescue", "heads of serial groups", "retention", "lost hints"} {

@@ -2,6 +2,7 @@ package sweeper
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -29,40 +30,29 @@ func (s *Sweeper) tickOnce(ctx context.Context) (time.Duration, error) {
 	if look.Next > 0 {
 		next = min(next, max(look.Next, shortest))
 	}
-	if look.Schedules {
-		more, err := s.plantOnce(ctx)
-		if err != nil {
-			return 0, err
-		}
-		if more {
-			next = 0
-		}
-		look.Outbox = true // runs that are made up for wait there
-	}
-	if look.Flows {
-		more, err := s.flowsOnce(ctx)
-		if err != nil {
-			return 0, err
-		}
-		if more {
-			next = 0
-		}
-		look.Outbox = true // what an order has released waits there
-	}
 	if look.Due {
-		more, err := s.dueOnce(ctx)
-		if err != nil {
-			return 0, err
-		}
 		next = min(next, shortest)
+	}
+	var failed error // one part's trouble is not the others'
+	for _, part := range []struct {
+		has bool
+		run func(ctx context.Context) (more bool, err error)
+	}{{look.Schedules, s.plantOnce}, {look.Flows, s.flowsOnce}, {look.Due, s.dueOnce}} {
+		if !part.has {
+			continue
+		}
+		more, err := part.run(ctx)
+		failed = errors.Join(failed, err)
 		if more {
 			next = 0
 		}
 	}
-	if look.Outbox && !time.Now().Before(s.announceAfter) {
-		if err := s.outboxOnce(ctx); err != nil {
-			return 0, err
-		}
+	// Runs of schedules that are made up for, and what an order on a flow has released, wait in the outbox.
+	if (look.Outbox || look.Schedules || look.Flows) && !time.Now().Before(s.announceAfter) {
+		failed = errors.Join(failed, s.outboxOnce(ctx))
+	}
+	if failed != nil {
+		return 0, failed
 	}
 	return next, nil
 }

@@ -2,6 +2,7 @@ package sweeper_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +37,23 @@ func TestDueRowsAreMadeReadyAndAnnounced(t *testing.T) {
 			t.Errorf("%d statements about the outbox without one", n)
 		}
 	})
+}
+
+func TestATickGoesOnWhenOneOfItsPartsFails(t *testing.T) {
+	t.Parallel()
+	for _, part := range []string{"settle flows", "due schedules"} {
+		t.Run(part, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(r *rig) {
+				r.look, r.broken = jobstore.Look{Flows: true, Schedules: true}, part
+				r.due, r.outbox = refs(1, 3), refs(7, 8)
+				if _, err := r.s.TickOnce(t.Context()); err == nil || !strings.Contains(err.Error(), part) {
+					t.Errorf("the tick says %v", err)
+				}
+				r.tells(1, 2, 3, 7, 8)
+			})
+		})
+	}
 }
 
 func TestATickLeavesTheRestToTheNextAtOnce(t *testing.T) {

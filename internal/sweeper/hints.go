@@ -15,8 +15,12 @@ const maxInterval = 15 * time.Minute
 
 // A band is first in, first out, so a row whose hint was lost becomes its oldest sooner or later.
 // Seeing the same oldest row twice is the sign; nothing is counted, and no row is written.
+//
+// It may also be of a kind that is paused, or that no living consumer has, with any number of such rows behind
+// it: those are passed over, and the next round goes on where they ended.
 type sighting struct {
 	id       jobstore.ID
+	passed   jobstore.ID // nobody could claim what is between id and this; 0 = not known
 	interval time.Duration
 	next     time.Time
 }
@@ -74,24 +78,11 @@ func (s *Sweeper) announceFrom(ctx context.Context, oldest jobstore.Ref, was *si
 	if depth > 0 {
 		limit = announceSome
 	}
-	from, total := oldest.ID, 0
-	for total < limit {
-		refs, err := s.cfg.Store.ReadyFrom(ctx, oldest.Band, from, min(limit-total, 5000))
-		if err != nil {
-			return err
-		}
-		if len(refs) == 0 {
-			break
-		}
-		failed, err := s.cfg.Announcer.Announce(ctx, refs)
-		s.heard(failed, err)
-		if len(failed) > 0 {
-			return nil // no row writes: the next round tries again
-		}
-		total += len(refs)
-		from = refs[len(refs)-1].ID + 1
+	total, done, err := s.announceClaimable(ctx, oldest, was, limit)
+	if err != nil || !done {
+		return err
 	}
-	if depth > 0 {
+	if depth > 0 && total > 0 {
 		was.interval = min(2*was.interval, maxInterval)
 	} else {
 		was.interval = s.cfg.LostHints
@@ -103,6 +94,39 @@ func (s *Sweeper) announceFrom(ctx context.Context, oldest jobstore.Ref, was *si
 			zap.Int64("job_id", int64(oldest.ID)), zap.Int("jobs", total), zap.Int("messages_waiting", depth))
 	}
 	return nil
+}
+
+// announceClaimable announces about limit jobs of a band, from its oldest on. It looks at announceMany rows at most, and reports
+// whether the broker took what it was given.
+func (s *Sweeper) announceClaimable(ctx context.Context, oldest jobstore.Ref, was *sighting, limit int) (total int, done bool, err error) {
+	from := oldest.ID
+	for looked := 0; total < limit && looked < announceMany; {
+		n := min(limit-total, 5000)
+		refs, next, err := s.cfg.Store.ReadyFrom(ctx, oldest.Band, from, n)
+		if err != nil {
+			return total, false, err
+		}
+		looked += n
+		if len(refs) > 0 {
+			failed, err := s.cfg.Announcer.Announce(ctx, refs)
+			s.heard(failed, err)
+			if len(failed) > 0 {
+				return total, false, nil // no row writes: the next round tries again
+			}
+			total += len(refs)
+		}
+		if total == 0 {
+			if from == oldest.ID && next > 0 {
+				next = max(next, was.passed)
+			}
+			was.passed = next
+		}
+		if next == 0 {
+			break
+		}
+		from = next
+	}
+	return total, true, nil
 }
 
 // idleHeads remembers the heads of serial groups that had nothing running, to announce one only when it

@@ -1,6 +1,7 @@
 package sweeper_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -96,6 +97,36 @@ func TestARowThatDoesNotMoveIsAnnouncedEverMoreRarelyWhileTheBrokerHasMessages(t
 		}
 		r.noWrites()
 	})
+}
+
+// A kind that is paused keeps its rows at the beginning of a band, where nothing is lost; what is lost behind them is found.
+func TestWhatNobodyMayClaimHidesNoLostHint(t *testing.T) {
+	t.Parallel()
+	for name, depth := range map[string]int{"the broker has messages": 1, "the broker has none": 0} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(r *rig) {
+				r.oldest, r.ready, r.depth = refs(5, 5), refs(5, 60_100), depth
+				r.unclaimable = 60_001
+				r.rarely()
+				r.start()
+				pass(15 * time.Second)
+				if n := len(r.told()); n != 0 {
+					t.Errorf("%d announced that nobody may claim", n)
+				}
+				pass(time.Minute)
+				if got := r.told(); len(got) == 0 || len(got)%100 > 0 || slices.Min(got) != 60_001 {
+					t.Errorf("%d announced within a minute, want the hundred that can be claimed, now and then", len(got))
+				}
+				r.set(func() { r.unclaimable = 0 }) // the kind goes on, and all of its hints are lost
+				pass(time.Hour)
+				if got := r.told(); len(got) == 0 || got[0] != 5 {
+					t.Errorf("%d announced since the kind goes on, want them from the oldest on", len(got))
+				}
+				r.noWrites()
+			})
+		})
+	}
 }
 
 func TestABrokerThatHasNothingIsFilledUpInBulk(t *testing.T) {

@@ -28,7 +28,7 @@ func (s *Sweeper) rescueOnce(ctx context.Context) (time.Duration, error) {
 			s.cfg.Rescued(r)
 		}
 		s.announce(ctx, r.Released)
-		if len(r.Released)+len(r.Quarantined) == 0 {
+		if len(r.Released)+len(r.Quarantined)+r.Crashed == 0 { // of paused groups nothing is released
 			next := s.cfg.Rescue
 			if r.Next > 0 {
 				// A little after the expiry, and not for every renewal that moves it.

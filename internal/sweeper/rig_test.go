@@ -22,22 +22,24 @@ var errAway = errors.New("away")
 type store struct {
 	jobstore.Scheduler // what the sweep has no use for
 
-	mu     sync.Mutex
-	calls  map[string]int
-	lines  []string // what was announced and written, in order
-	err    error
-	hang   bool // calls wait for the end of their context
-	slow   map[string]time.Duration
-	look   jobstore.Look
-	due    []jobstore.Ref
-	outbox []jobstore.Ref
-	oldest []jobstore.Ref
-	ready  []jobstore.Ref
-	heads  []jobstore.Ref
-	bands  []jobstore.Band
-	rescue []jobstore.Rescued // one a call, then nothing
-	next   time.Duration      // of the earliest living registration
-	old    int                // rows past retention
+	mu          sync.Mutex
+	calls       map[string]int
+	lines       []string // what was announced and written, in order
+	err         error
+	broken      string // a call that fails
+	hang        bool   // calls wait for the end of their context
+	slow        map[string]time.Duration
+	look        jobstore.Look
+	due         []jobstore.Ref
+	outbox      []jobstore.Ref
+	oldest      []jobstore.Ref
+	ready       []jobstore.Ref
+	unclaimable jobstore.ID // those of ready with smaller numbers are for nobody
+	heads       []jobstore.Ref
+	bands       []jobstore.Band
+	rescue      []jobstore.Rescued // one a call, then nothing
+	next        time.Duration      // of the earliest living registration
+	old         int                // rows past retention
 
 	schedules []jobstore.Schedule // that are due
 	moves     []jobstore.ScheduleMove
@@ -57,6 +59,9 @@ func (s *store) call(ctx context.Context, name string) error {
 	s.mu.Lock()
 	s.calls[name]++
 	err, hang, slow := s.err, s.hang, s.slow[name]
+	if name == s.broken {
+		err = errors.New(name + " is broken")
+	}
 	s.mu.Unlock()
 	if hang {
 		<-ctx.Done()
@@ -152,12 +157,15 @@ func (s *store) Oldest(ctx context.Context, bands []jobstore.Band) ([]jobstore.R
 	return slices.DeleteFunc(slices.Clone(s.oldest), func(r jobstore.Ref) bool { return !slices.Contains(bands, r.Band) }), err
 }
 
-func (s *store) ReadyFrom(ctx context.Context, band jobstore.Band, from jobstore.ID, limit int) ([]jobstore.Ref, error) {
-	err := s.call(ctx, "ready from")
+func (s *store) ReadyFrom(ctx context.Context, band jobstore.Band, from jobstore.ID, limit int) (refs []jobstore.Ref, next jobstore.ID, err error) {
+	err = s.call(ctx, "ready from")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	rest := slices.DeleteFunc(slices.Clone(s.ready), func(r jobstore.Ref) bool { return r.Band != band || r.ID < from })
-	return rest[:min(limit, len(rest))], err
+	if len(rest) >= limit {
+		rest, next = rest[:limit], rest[limit-1].ID+1
+	}
+	return slices.DeleteFunc(rest, func(r jobstore.Ref) bool { return r.ID < s.unclaimable }), next, err
 }
 
 func (s *store) Heads(ctx context.Context, limit int) ([]jobstore.Ref, error) {

@@ -44,6 +44,11 @@ type fronts struct {
 
 func (f *fronts) start() { f.ctx, f.stop = context.WithCancel(context.Background()) }
 
+// life is a scout's. The database ends its statement; the rest is for a network that swallows what it is given.
+func (f *fronts) life() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(f.ctx, bulkTimeout+protocolTimeout)
+}
+
 // end returns when no scout is under way.
 func (f *fronts) end() {
 	f.stop()
@@ -93,7 +98,7 @@ func (f *fronts) of(by jobstore.Claimant, now time.Time) *front {
 func (f *front) begin(by jobstore.Claimant, n int, now time.Time) (after []int64, left []jobstore.ID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if !f.away {
+	if !f.away || by.Whole {
 		return nil, nil
 	}
 	if now.Sub(f.turned) >= frontLag {
@@ -122,7 +127,10 @@ func (f *front) end(by jobstore.Claimant, n int, leases []jobstore.Lease, after 
 		f.reset()
 		return
 	case after == nil:
-		if f.slow++; f.slow > 1 && !f.away {
+		if f.slow++; f.away {
+			return // it was to look at everything; where the front is, others know
+		}
+		if f.slow > 1 {
 			f.away, f.due = true, now.Add(min(scoutShare*took, scoutRest))
 		}
 	case !f.away:
@@ -242,7 +250,7 @@ func (s *Store) claimFrom(ctx context.Context, text, plain string, by jobstore.C
 	if err == nil {
 		now := time.Now()
 		f.end(by, n, got.Leases, after, now.Sub(began), now)
-		s.sendScout(f, by, now)
+		s.sendScout(f, by, now) //nolint:contextcheck // a scout outlives the claim that sends it
 	}
 	// Any other error is told, although some are granted: whatever this statement granted is looked for together with them.
 	if len(behind.Leases) > 0 && (err == nil || errors.Is(err, jobstore.ErrBusy)) {
@@ -257,7 +265,9 @@ func (s *Store) sendScout(f *front, by jobstore.Claimant, now time.Time) {
 		return
 	}
 	s.fronts.scouts.Go(func() {
-		found, err := bulk(s.fronts.ctx, s, leftBehindSQL, scanRef, by.Queues, small(by.Priorities), by.Kinds, upTo, scoutBatch, by.Holder)
+		ctx, cancel := s.fronts.life()
+		defer cancel()
+		found, err := bulk(ctx, s, leftBehindSQL, scanRef, by.Queues, small(by.Priorities), by.Kinds, upTo, scoutBatch, by.Holder)
 		took := time.Since(now)
 		if err != nil {
 			s.log.Debug("could not look for jobs behind the front; another look follows", zap.Error(err))

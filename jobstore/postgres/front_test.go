@@ -100,6 +100,12 @@ func TestClaimsFromTheFront(t *testing.T) {
 			if got := claim(); !slices.Equal(got, []jobstore.ID{early, more}) {
 				t.Errorf("after the scout: claimed %v, want %v and %v", got, early, more)
 			}
+			last := place(t, conn, jobstore.Ready)
+			s.Front(by).Behind(by, last)
+			by.Whole = true
+			if got := claim(); !slices.Equal(got, []jobstore.ID{last}) {
+				t.Errorf("a look at everything: claimed %v, want %v", got, last)
+			}
 		})
 	}
 }

@@ -28,15 +28,16 @@ const headsSQL = `-- warren: heads
 WITH RECURSIVE groups(serial_group) AS (` + looseGroups + `)
 SELECT h.id, h.queue, h.priority
 FROM groups g CROSS JOIN LATERAL (` + headOfGroup + `) h
-WHERE g.serial_group IS NOT NULL AND ` + headFree + `
+WHERE g.serial_group IS NOT NULL AND ` + headFree + ` AND h.kind = ANY (ARRAY(` + livingKinds + `))
+  AND g.serial_group <> ALL (ARRAY(SELECT p.name FROM @schema@.job_pauses p WHERE p.until > now() AND p.of = 'group'))
 ORDER BY h.priority, h.id LIMIT $1`
 
 // mendGroupsSQL removes group rows whose job is not running, as after a DELETE by hand. A claim
 // inserts the row in the same transaction that makes the job PROCESSING, so that no snapshot
-// sees the one without the other.
+// sees the one without the other. OFFSET 0 makes it one look-up a group, whatever the planner thinks of either table.
 const mendGroupsSQL = `-- warren: mend groups
 DELETE FROM @schema@.job_groups g
-WHERE NOT EXISTS (SELECT FROM @schema@.jobs_live j WHERE j.id = g.running_id AND j.state || '' = 'PROCESSING')`
+WHERE NOT EXISTS (SELECT FROM @schema@.jobs_live j WHERE j.id = g.running_id AND j.state || '' = 'PROCESSING' OFFSET 0)`
 
 // Heads implements jobstore.Sweeper.
 func (s *Store) Heads(ctx context.Context, limit int) ([]jobstore.Ref, error) {

@@ -59,17 +59,17 @@ func TestClaimReadsEveryFormat(t *testing.T) {
 }
 
 // A time without an end, which somebody has written with SQL, keeps no job from being claimed.
-func TestClaimAvailableSinceEver(t *testing.T) {
+func TestClaimCreatedSinceEver(t *testing.T) {
 	t.Parallel()
 	s, dsn := fresh(t)
 	by := register(t, s)
 	var id jobstore.ID
-	if err := connect(t, dsn).QueryRow(t.Context(), `INSERT INTO warren.jobs (kind, queue, priority, available_at) VALUES ($1, $2, $3, '-infinity') RETURNING id`,
+	if err := connect(t, dsn).QueryRow(t.Context(), `INSERT INTO warren.jobs (kind, queue, priority, created_at) VALUES ($1, $2, $3, '-infinity') RETURNING id`,
 		by.Kinds[0], by.Queues[0], by.Priorities[0]).Scan(&id); err != nil {
 		t.Fatal(err)
 	}
 	got, err := s.Claim(t.Context(), by, []jobstore.ID{id})
-	if err != nil || len(got.Leases) != 1 || !got.Leases[0].Job.AvailableAt.Before(time.Now()) {
+	if err != nil || len(got.Leases) != 1 || !got.Leases[0].Job.CreatedAt.Before(time.Now()) {
 		t.Errorf("claimed %+v, %v", got, err)
 	}
 }

@@ -140,11 +140,11 @@ func (s *Store) rescueIn(ctx context.Context, q session, limit, maxCrashes int, 
 	return groups, err
 }
 
-// releaseUnknownSQL hands back what a holder has but does not know of.
+// releaseUnknownSQL hands back what some claims gave to a holder who does not know of it.
 const releaseUnknownSQL = `-- warren: release unknown
 WITH held AS MATERIALIZED (
   SELECT id, serial_group FROM @schema@.jobs_live
-  WHERE holder = $1::bigint AND state || '' = 'PROCESSING' AND id <> ALL ($2::bigint[])
+  WHERE holder = $1::bigint AND claim_token = ANY ($2::bigint[]) AND state || '' = 'PROCESSING' AND id <> ALL ($3::bigint[])
   ORDER BY id FOR NO KEY UPDATE SKIP LOCKED
 ),
 back AS (
@@ -159,13 +159,13 @@ freed AS (
 SELECT id, queue, priority, serial_group FROM back`
 
 // ReleaseUnknown implements jobstore.Claimer.
-func (s *Store) ReleaseUnknown(ctx context.Context, holder jobstore.HolderID, known []jobstore.ID) ([]jobstore.Ref, error) {
+func (s *Store) ReleaseUnknown(ctx context.Context, holder jobstore.HolderID, tokens []int64, known []jobstore.ID) ([]jobstore.Ref, error) {
 	if known == nil {
 		known = []jobstore.ID{} // NULL would hide every row from <> ALL
 	}
 	var refs []jobstore.Ref
 	var groups []string
-	err := s.do(ctx, releaseUnknownSQL, []any{holder, known}, func() { refs, groups = nil, nil }, func(r pgx.Rows) error {
+	err := s.do(ctx, releaseUnknownSQL, []any{holder, tokens, known}, func() { refs, groups = nil, nil }, func(r pgx.Rows) error {
 		var ref jobstore.Ref
 		var group *string
 		if err := r.Scan(&ref.ID, &ref.Queue, &ref.Priority, &group); err != nil {

@@ -230,6 +230,58 @@ func TestMassUpdateMeetsEndingJobs(t *testing.T) {
 	}
 }
 
+// One row that cannot be read would stop the sweep or the claim that meets it.
+func TestNobodyWritesTimesThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	s, dsn := fresh(t)
+	conn := connect(t, dsn)
+	id := place(t, conn, jobstore.Scheduled)
+	for _, set := range []string{
+		"available_at = 'infinity'", "available_at = '-infinity'", "available_at = '10000-01-01 00:00+00'", "every = '291 years'",
+		"timeout = '1000000 years'", "unique_for = '300000 years'",
+	} {
+		_, err := conn.Exec(t.Context(), "UPDATE warren.jobs SET "+set+" WHERE id = $1", id)
+		if err == nil || !strings.Contains(err.Error(), "jobs_times") {
+			t.Errorf("%s: %v, want it refused", set, err)
+		}
+	}
+	exec(t, conn, "UPDATE warren.jobs SET available_at = '9999-12-31 23:59:59+00', timeout = '290 years' WHERE id = $1", id)
+	look, err := s.Look(t.Context())
+	if err != nil || look.Next <= 0 {
+		t.Errorf("with a job of the year 9999: %+v, %v", look, err)
+	}
+	if got, err := s.Get(t.Context(), id); err != nil || got.AvailableAt.UTC().Year() != 9999 || got.Timeout <= 0 {
+		t.Errorf("the job reads as %+v, %v", got, err)
+	}
+}
+
+// What was written before that was a rule is mended; what runs meanwhile can end.
+func TestTimesThatCannotBeReadAreMended(t *testing.T) {
+	t.Parallel()
+	s, dsn := fresh(t)
+	conn := connect(t, dsn)
+	by := register(t, s)
+	scheduled, running := place(t, conn, jobstore.Scheduled), place(t, conn, jobstore.Ready)
+	got, err := s.Claim(t.Context(), by, []jobstore.ID{running})
+	if err != nil || len(got.Leases) != 1 {
+		t.Fatal(got, err)
+	}
+	exec(t, conn, `ALTER TABLE warren.jobs_live DROP CONSTRAINT "jobs_times: years 1970 to 9999, intervals up to 290 years"`)
+	exec(t, conn, "UPDATE warren.jobs SET available_at = 'infinity', timeout = '1000000 years' WHERE id = $1", scheduled)
+	exec(t, conn, "UPDATE warren.jobs SET timeout = '1000000 years' WHERE id = $1", running)
+	exec(t, conn, "DELETE FROM warren.schema_migrations WHERE number = 19")
+	if err := s.Migrate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if j, err := s.Get(t.Context(), scheduled); err != nil || j.AvailableAt.UTC().Year() != 9999 {
+		t.Errorf("a job that was due at infinity reads as %+v, %v", j, err)
+	}
+	if rec, err := s.Record(t.Context(), by.Holder, []jobstore.Outcome{{ID: running, LeaseNo: got.Leases[0].Job.LeaseNo, State: jobstore.Finished}}); err != nil ||
+		len(rec.Fenced) > 0 {
+		t.Errorf("the outcome of the one that ran: %+v, %v", rec, err)
+	}
+}
+
 func TestEnqueue(t *testing.T) {
 	t.Parallel()
 	s, dsn := fresh(t)
@@ -280,8 +332,13 @@ func TestEnqueue(t *testing.T) {
 		"'mail', identifier => ''":                       "identifier must be",
 		"'mail', serial_group => E'a\\nb'":               "serial_group must be",
 		"'mail', max_attempts => -1":                     "max_attempts -1 is negative",
-		"'mail', to_jsonb(repeat('x', 200))":             "args have 202 bytes, more than the 200",
-		"'mail', mode => 'recurring', identifier=>'x', every=>'0'": "needs every",
+		"'mail', max_attempts => 32768":                  "max_attempts 32768 is more than 32767",
+		"'mail', available_at => 'infinity'":             "available_at infinity is outside of the years 1970 to 9999",
+		"'mail', available_at => '-infinity'":            "available_at -infinity is outside of the years 1970 to 9999",
+		"'mail', available_at => '10000-01-01 00:00+00'": "is outside of the years 1970 to 9999",
+		"'mail', mode => 'recurring', identifier => 'x', every => '291 years'": "every 291 years is longer than 290 years",
+		"'mail', to_jsonb(repeat('x', 200))":                                   "args have 202 bytes, more than the 200",
+		"'mail', mode => 'recurring', identifier=>'x', every=>'0'":             "needs every",
 	} {
 		_, err := conn.Exec(t.Context(), "SELECT warren.enqueue("+call+")")
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -11,11 +11,12 @@ import (
 )
 
 // lookSQL reads the first entry of three indexes. Of schedules that are not due there may be thousands, which
-// an index only passes over by a time that stands still.
+// an index only passes over by a time that stands still. Nobody sleeps for longer than a day.
 const lookSQL = `-- warren: look
 SELECT d.due IS NOT NULL AND d.due <= clock_timestamp(),
        EXISTS (SELECT FROM @schema@.jobs_live WHERE announce_at <= clock_timestamp() AND state || '' = 'READY'),
-       CASE WHEN d.due > clock_timestamp() THEN greatest(1, (extract(epoch FROM d.due - clock_timestamp()) * 1e6)::bigint) ELSE 0 END,
+       CASE WHEN d.due > clock_timestamp() THEN
+         greatest(1, (extract(epoch FROM least(d.due, clock_timestamp() + interval '1 day') - clock_timestamp()) * 1e6)::bigint) ELSE 0 END,
        EXISTS (SELECT FROM @schema@.job_schedules WHERE look_at <= now()),
        EXISTS (SELECT FROM @schema@.job_step_ends) OR EXISTS (SELECT FROM @schema@.job_steps WHERE calling)
 FROM (SELECT (SELECT available_at FROM @schema@.jobs_live
@@ -146,15 +147,39 @@ func (s *Store) Oldest(ctx context.Context, bands []jobstore.Band) ([]jobstore.R
 }
 
 const readyFromSQL = `-- warren: ready from
-SELECT id, queue, priority FROM @schema@.jobs_live
+SELECT id, kind = ANY (ARRAY(` + livingKinds + ` AND $1 = ANY (c.queues) AND $2::int = ANY (c.priorities)))
+FROM @schema@.jobs_live
 WHERE state = 'READY' AND serial_group IS NULL AND queue = $1 AND (priority, id) >= ($2::int, $3::bigint) AND priority <= $2::int
   AND available_at <= now()
   AND queue ` + notPaused + `
 ORDER BY priority, id LIMIT $4`
 
-// ReadyFrom implements jobstore.Sweeper.
-func (s *Store) ReadyFrom(ctx context.Context, band jobstore.Band, from jobstore.ID, limit int) ([]jobstore.Ref, error) {
-	return s.refs(ctx, "list ready jobs", readyFromSQL, band.Queue, clamp(band.Priority), from, limit)
+// livingKinds are those that living consumers have and nobody has paused.
+const livingKinds = `
+  SELECT k.kind FROM @schema@.consumers c CROSS JOIN LATERAL unnest(c.kinds) AS k(kind)
+  WHERE c.expires_at > clock_timestamp()
+    AND NOT EXISTS (SELECT FROM @schema@.job_pauses p WHERE p.until > now() AND p.of IN ('kind', 'disabled') AND p.name = k.kind)`
+
+// ReadyFrom implements jobstore.Sweeper. A pause of everything is not looked at: it keeps nothing that something else waits behind.
+func (s *Store) ReadyFrom(ctx context.Context, band jobstore.Band, from jobstore.ID, limit int) (refs []jobstore.Ref, next jobstore.ID, err error) {
+	looked := 0
+	err = s.do(ctx, readyFromSQL, []any{band.Queue, clamp(band.Priority), from, limit}, func() { refs, next, looked = nil, 0, 0 }, func(r pgx.Rows) error {
+		var free bool
+		if err := r.Scan(&next, &free); err != nil {
+			return err
+		}
+		if looked++; free {
+			refs = append(refs, jobstore.Ref{ID: next, Band: band})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, 0, wrap("list ready jobs", err)
+	}
+	if looked < limit {
+		return refs, 0, nil
+	}
+	return refs, next + 1, nil
 }
 
 const liveBandsSQL = `-- warren: live bands

@@ -70,11 +70,13 @@ func (s *Store) headsOf(ctx context.Context, q session, groups []string) ([]jobs
 const headsSQL = `-- warren: heads
 WITH RECURSIVE groups(name) AS (` + looseGroups + `)
 SELECT h.id, h.queue, h.priority FROM groups g CROSS JOIN jobs h ON h.id = ` + headOf + `
-WHERE ` + headFree + `
+WHERE ` + headFree + ` AND h.kind IN (` + livingKinds + `)
+  AND g.name NOT IN (SELECT p.name FROM job_pauses p WHERE p.until > ?3 AND p.of = 'group')
 ORDER BY h.priority, h.id LIMIT ?2`
 
 // Heads implements jobstore.Sweeper. There are no group rows to mend: an index of the running
 // members is what excludes a second one.
 func (s *Store) Heads(ctx context.Context, limit int) ([]jobstore.Ref, error) {
-	return s.refs(ctx, fmt.Sprintf("list %d heads of serial groups", limit), headsSQL, stamp(s.now()), limit)
+	now := stamp(s.now())
+	return s.refs(ctx, fmt.Sprintf("list %d heads of serial groups", limit), headsSQL, now, limit, now)
 }

@@ -13,10 +13,15 @@ import (
 const deadSQL = `-- warren: dead consumers
 SELECT id FROM warren_consumers WHERE expires_at <= ?1 ORDER BY expires_at LIMIT 20`
 
-// heldSQL lists what dead consumers have, and the same for one consumer and what it does not know.
+// heldSQL lists what dead consumers have.
 const heldSQL = `-- warren: held
 SELECT id, queue, priority, coalesce(serial_group, ''), crashes, attempts, holder FROM jobs
-WHERE holder IN (SELECT value FROM json_each(?1)) AND id NOT IN (SELECT value FROM json_each(?2)) ORDER BY id LIMIT ?3`
+WHERE holder IN (SELECT value FROM json_each(?1)) ORDER BY id LIMIT ?2`
+
+// unknownSQL lists what some claims gave to a consumer that does not know of it.
+const unknownSQL = `-- warren: release unknown
+SELECT id, queue, priority, coalesce(serial_group, ''), crashes, attempts, holder FROM jobs
+WHERE holder = ?1 AND claim_token IN (SELECT value FROM json_each(?2)) AND id NOT IN (SELECT value FROM json_each(?3)) ORDER BY id`
 
 // backSQL hands a job back. outcome_lease stays as it is: nothing was recorded.
 const backSQL = `-- warren: hand back
@@ -88,7 +93,7 @@ func (s *Store) rescueIn(ctx context.Context, q session, limit, maxCrashes int) 
 	if err != nil || len(dead) == 0 {
 		return done, err
 	}
-	held, err := gather(ctx, q, heldSQL, scanHolding, list(dead), "[]", limit)
+	held, err := gather(ctx, q, heldSQL, scanHolding, list(dead), limit)
 	if err != nil {
 		return done, err
 	}
@@ -134,9 +139,9 @@ func (s *Store) rescueIn(ctx context.Context, q session, limit, maxCrashes int) 
 }
 
 // ReleaseUnknown implements jobstore.Claimer.
-func (s *Store) ReleaseUnknown(ctx context.Context, holder jobstore.HolderID, known []jobstore.ID) ([]jobstore.Ref, error) {
+func (s *Store) ReleaseUnknown(ctx context.Context, holder jobstore.HolderID, tokens []int64, known []jobstore.ID) ([]jobstore.Ref, error) {
 	refs, err := writing(ctx, s, func(ctx context.Context, q session) (refs []jobstore.Ref, err error) {
-		held, err := gather(ctx, q, heldSQL, scanHolding, list([]jobstore.HolderID{holder}), list(known), -1)
+		held, err := gather(ctx, q, unknownSQL, scanHolding, holder, list(tokens), list(known))
 		var groups []string
 		for _, h := range held {
 			if err != nil {

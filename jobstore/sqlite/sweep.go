@@ -125,7 +125,7 @@ func (s *Store) Unannounced(ctx context.Context, ids []jobstore.ID) error {
 func (s *Store) Oldest(ctx context.Context, bands []jobstore.Band) ([]jobstore.Ref, error) {
 	var out []jobstore.Ref
 	for _, b := range bands {
-		refs, err := s.ReadyFrom(ctx, b, 0, 1)
+		refs, err := s.refs(ctx, "find the oldest jobs", oldestSQL, b.Queue, b.Priority, stamp(s.now()))
 		if err != nil {
 			return nil, err
 		}
@@ -134,15 +134,49 @@ func (s *Store) Oldest(ctx context.Context, bands []jobstore.Band) ([]jobstore.R
 	return out, nil
 }
 
-const readyFromSQL = `-- warren: ready from
+const oldestSQL = `-- warren: oldest
 SELECT id, queue, priority FROM jobs
-WHERE state = 'READY' AND serial_group IS NULL AND queue = ?1 AND priority = ?2 AND id >= ?3 AND available_at <= ?4
-  AND NOT EXISTS (SELECT 1 FROM warren_paused_queues p WHERE p.queue = ?1 AND p.until > ?4)
+WHERE state = 'READY' AND serial_group IS NULL AND queue = ?1 AND priority = ?2 AND available_at <= ?3
+  AND NOT EXISTS (SELECT 1 FROM warren_paused_queues p WHERE p.queue = ?1 AND p.until > ?3)
+ORDER BY id LIMIT 1`
+
+const readyFromSQL = `-- warren: ready from
+SELECT id, kind IN (` + livingKinds + `
+    AND EXISTS (SELECT 1 FROM json_each(c.queues) q WHERE q.value = ?1) AND EXISTS (SELECT 1 FROM json_each(c.priorities) p WHERE p.value = ?2))
+FROM jobs
+WHERE state = 'READY' AND serial_group IS NULL AND queue = ?1 AND priority = ?2 AND id >= ?4 AND available_at <= ?3
+  AND NOT EXISTS (SELECT 1 FROM warren_paused_queues p WHERE p.queue = ?1 AND p.until > ?3)
 ORDER BY id LIMIT ?5`
 
+// livingKinds are those that living consumers have and nobody has paused.
+const livingKinds = `
+  SELECT k.value FROM warren_consumers c, json_each(c.kinds) k
+  WHERE c.expires_at > ?3 AND NOT EXISTS (SELECT 1 FROM job_pauses p WHERE p.until > ?3 AND p.of IN ('kind', 'disabled') AND p.name = k.value)`
+
 // ReadyFrom implements jobstore.Sweeper.
-func (s *Store) ReadyFrom(ctx context.Context, band jobstore.Band, from jobstore.ID, limit int) ([]jobstore.Ref, error) {
-	return s.refs(ctx, "list ready jobs", readyFromSQL, band.Queue, band.Priority, from, stamp(s.now()), limit)
+func (s *Store) ReadyFrom(ctx context.Context, band jobstore.Band, from jobstore.ID, limit int) (refs []jobstore.Ref, next jobstore.ID, err error) {
+	type look struct {
+		id   jobstore.ID
+		free bool
+	}
+	looked, err := reading(ctx, s, func(ctx context.Context, q session) ([]look, error) {
+		return gather(ctx, q, readyFromSQL, func(r row) (l look, err error) {
+			err = r.Scan(&l.id, &l.free)
+			return l, err
+		}, band.Queue, band.Priority, stamp(s.now()), from, limit)
+	})
+	if err != nil {
+		return nil, 0, s.wrap("list ready jobs", err)
+	}
+	for _, l := range looked {
+		if l.free {
+			refs = append(refs, jobstore.Ref{ID: l.id, Band: band})
+		}
+	}
+	if len(looked) == limit {
+		next = looked[limit-1].id + 1
+	}
+	return refs, next, nil
 }
 
 const liveBandsSQL = `-- warren: live bands

@@ -139,8 +139,12 @@ func claimAgain(w *world) {
 func claimReleaseUnknown(w *world) {
 	ids := w.insert(plain(), plain(), inGroup("g", 10), inGroup("g", 10))
 	by := w.consumer()
+	by.Token = 42
 	leases := w.claim(by, ids...)
-	refs, err := w.store.ReleaseUnknown(w.Context(), by.Holder, ids[:1])
+	refs, err := w.store.ReleaseUnknown(w.Context(), by.Holder, []int64{41, 43}, ids[:1])
+	w.check("release what other claims were granted", err)
+	w.same("released of other claims", refIDs(refs))
+	refs, err = w.store.ReleaseUnknown(w.Context(), by.Holder, []int64{41, 42}, ids[:1])
 	w.check("release unknown", err)
 	w.same("released", refIDs(refs), ids[1], ids[2])
 	w.wantState(jobstore.Processing, ids[0])
@@ -154,7 +158,7 @@ func claimReleaseUnknown(w *world) {
 			w.same("fenced", w.record(by, outcome(l, jobstore.Finished)).Fenced, l.Job.ID)
 		}
 	}
-	refs, err = w.store.ReleaseUnknown(w.Context(), by.Holder, nil)
+	refs, err = w.store.ReleaseUnknown(w.Context(), by.Holder, []int64{42}, nil)
 	w.check("release everything", err)
 	w.same("released", refIDs(refs), ids[0])
 }

@@ -51,7 +51,7 @@ func queuesPause(w *world) {
 	refs, err := w.store.Oldest(w.Context(), []jobstore.Band{{Queue: "media", Priority: 10}, {Queue: "default", Priority: 10}})
 	w.check("oldest", err)
 	w.same("oldest", refIDs(refs), ids[1])
-	refs, err = w.store.ReadyFrom(w.Context(), jobstore.Band{Queue: "media", Priority: 10}, 0, 10)
+	refs, _, err = w.store.ReadyFrom(w.Context(), jobstore.Band{Queue: "media", Priority: 10}, 0, 10)
 	w.check("ready from", err)
 	w.same("ready from", refIDs(refs))
 	refs, err = w.store.Heads(w.Context(), 10)

@@ -48,7 +48,7 @@ func All() []Mutant {
 		{Name: "no rescue", Scenario: "one consumer killed", Edits: []Edit{
 			{sweeper, "\t\t{name: \"rescue\", next: now, once: s.rescueOnce, calm: true},\n", ""},
 		}},
-		{Name: "no outbox", Scenario: "jobs from SQL", Edits: []Edit{{due, "if look.Outbox && ", "if false && "}}},
+		{Name: "no outbox", Scenario: "jobs from SQL", Edits: []Edit{{due, "if (look.Outbox || look.Schedules || look.Flows) && ", "if false && "}}},
 		{Name: "no sweep for lost hints", Scenario: "queues purged", Edits: []Edit{{sweeper, "if s.cfg.Depth != nil {", "if false {"}}},
 		{Name: "announced before the confirm", Scenario: "hints into the void", Edits: []Edit{{
 			due,
