@@ -217,7 +217,7 @@ func (p *parts) handBack(works []worker.Work) {
 	for _, w := range works {
 		p.completer.Complete(w, jobstore.Outcome{
 			ID: w.Lease.Job.ID, LeaseNo: w.Lease.Job.LeaseNo, State: jobstore.Ready, Uncount: true,
-			SerialGroup: w.Lease.Job.SerialGroup, Mode: w.Lease.Job.Mode,
+			SerialGroup: w.Lease.Job.SerialGroup, Mode: w.Lease.Job.Mode, Metadata: stillUnstarted(&w.Lease.Job),
 		})
 	}
 }
