@@ -11,6 +11,11 @@ work=$(mktemp -d)
 trap 'kill $(jobs -p) 2>/dev/null; rm -rf "$work"' EXIT
 cd "$work" || exit 1
 
+# The program's version, as a pattern, and what is printed for it: a word of the same width, so that columns keep their places.
+version=$(warren version | sed 's/^warren //; s/,.*//')
+version_name=$(printf "%-${#version}s" VERSION)
+version=$(printf '%s' "$version" | sed 's/[][\\.*^$#]/\\&/g')
+
 # say is a line of text, t something that is typed: the command, what it says, its exit code if not 0.
 say() { printf '\n%s\n\n' "$*"; }
 t() {
@@ -18,7 +23,7 @@ t() {
 	out=$(eval "$1" 2>&1 </dev/null)
 	code=$?
 	printf '```console\n$ %s\n' "$1"
-	[ -z "$out" ] || printf '%s\n' "$out" | sed "s#$work#.#g; s#127\.0\.0\.1:[0-9]*#127.0.0.1:PORT#g"
+	[ -z "$out" ] || printf '%s\n' "$out" | sed "s#$work#.#g; s#127\.0\.0\.1:[0-9]*#127.0.0.1:PORT#g; s#$version#$version_name#g"
 	[ $code -eq 0 ] || printf '(exit %d)\n' $code
 	printf '```\n'
 }
@@ -33,7 +38,7 @@ until_state() {
 }
 
 echo '# A walk through Warren'
-say 'What a newcomer types, and what Warren says, errors included. Made by `make walkthrough` on private servers.'
+say 'What a newcomer types, and what Warren says, errors included. Made by `make walkthrough` on private servers. PORT and VERSION stand for a port and the version of that run.'
 echo '## Nothing is set up'
 t 'env -u DATABASE_URL warren stats'
 t 'DATABASE_URL=mysql://root:secret@127.0.0.1/app warren stats'
