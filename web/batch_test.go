@@ -3,9 +3,11 @@ package web_test
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/warrenq/warren"
+	"github.com/warrenq/warren/web"
 )
 
 func TestBatchAnswer(t *testing.T) {
@@ -34,6 +36,8 @@ func TestBatchAnswer(t *testing.T) {
 	if b := read[batch](r, r.want(200, "GET", path, "")); b != (batch{"Import CSV", "finished", 100, 2, 1}) {
 		t.Errorf("after: %+v", b)
 	}
-	r.want(404, "GET", "/api/v1/batches/4711", "")
-	r.want(422, "GET", "/api/v1/batches/x", "")
+	r.missing("no-such-batch", "there is no batch 4711", "/api/v1/batches/4711")
+	if p := read[web.Problem](r, r.want(422, "GET", "/api/v1/batches/x", "")); p.Field != "id" || !strings.HasPrefix(p.Detail, `"x" is not the number of a batch: digits`) {
+		t.Errorf("problem: %+v", p)
+	}
 }

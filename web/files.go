@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
@@ -52,11 +53,18 @@ func (h *handler) file(w http.ResponseWriter, r *http.Request) error {
 			return h.sendFile(w, r, f)
 		}
 	}
-	return fmt.Errorf("%w: the job has no such file", jobstore.ErrNotFound)
+	return noFile(id, name)
+}
+
+func noFile(id jobstore.ID, name string) error {
+	return problem(http.StatusNotFound, "no-such-file", fmt.Sprintf("job %d has no file %.255q", id, name))
 }
 
 func (h *handler) sendFile(w http.ResponseWriter, r *http.Request, f *jobstore.File) error {
 	content, err := h.Backend.OpenFile(r.Context(), f.ID)
+	if errors.Is(err, jobstore.ErrNotFound) { // it has gone since it was listed
+		return noFile(f.Job, f.Name)
+	}
 	if err != nil {
 		return err
 	}

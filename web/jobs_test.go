@@ -182,11 +182,11 @@ func TestOneJob(t *testing.T) {
 		{"GET", job(id, "/why"), ""},
 		{"GET", job(id, "/logs"), ""},
 	} {
-		if p := read[web.Problem](r, r.want(404, gone.method, gone.path, gone.body)); p.Type != "urn:warren:problem:no-such-job" {
+		if p := read[web.Problem](r, r.want(404, gone.method, gone.path, gone.body)); p.Type != "urn:warren:problem:no-such-job" || p.Detail != fmt.Sprintf("there is no job %d", id) {
 			t.Errorf("%s %s: %+v", gone.method, gone.path, p)
 		}
 	}
-	r.want(404, "GET", job(id, "/events"), "", "Accept: text/event-stream")
+	r.missing("no-such-job", fmt.Sprintf("there is no job %d", id), job(id, "/events"), "Accept: text/event-stream")
 	for _, bad := range []string{"0", "-1", "01", "+1", "1e3", "x", "9223372036854775808", "%31%00"} {
 		if p := read[web.Problem](r, r.want(422, "GET", "/api/v1/jobs/"+bad, "")); p.Field != "id" {
 			t.Errorf("number %s: %+v", bad, p)
@@ -302,7 +302,7 @@ func TestLogLines(t *testing.T) {
 		}
 	}
 	r.want(404, "GET", job(1<<40, "/logs"), "")
-	r.want(404, "GET", job(1<<40, "/logs?download=1"), "")
+	r.missing("no-such-job", "there is no job 1099511627776", job(1<<40, "/logs?download=1"), "Accept: text/plain")
 }
 
 // Files come to be saved and not to be shown, whatever they are called and say that they are.
@@ -329,8 +329,9 @@ func TestFiles(t *testing.T) {
 		}
 	}
 	r.want(200, "HEAD", job(ids[0], "/files/plain.txt"), "")
-	r.want(404, "GET", job(ids[0], "/files/other"), "")
-	r.want(404, "GET", job(1<<40, "/files"), "")
+	r.missing("no-such-file", fmt.Sprintf(`job %d has no file "other \"x\""`, ids[0]), job(ids[0], "/files/", url.PathEscape(`other "x"`)))
+	r.missing("no-such-job", "there is no job 1099511627776", job(1<<40, "/files"))
+	r.missing("no-such-job", "there is no job 1099511627776", job(1<<40, "/files/other"))
 	if got := r.want(200, "GET", job(ids[1], "/files"), ""); strings.TrimSpace(string(got.body)) != `{"files":[]}` {
 		t.Errorf("no files: %s", got.body)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/warrenq/warren/internal/app"
 	"github.com/warrenq/warren/internal/config"
 	"github.com/warrenq/warren/internal/testenv"
+	"github.com/warrenq/warren/web"
 )
 
 func TestMain(m *testing.M) { testenv.Main(m) }
@@ -157,4 +158,13 @@ func read[T any](r *rig, got reply) (v T) {
 		r.Fatalf("%v in %s", err, got.body)
 	}
 	return v
+}
+
+// missing asks for what is not there, and wants a problem that says so.
+func (r *rig) missing(kind, detail, path string, headers ...string) {
+	r.Helper()
+	p := read[web.Problem](r, r.want(404, "GET", path, "", headers...))
+	if p.Type != "urn:warren:problem:"+kind || p.Detail != detail {
+		r.Errorf("%s: %+v, want a %s: %s", path, p, kind, detail)
+	}
 }

@@ -2,8 +2,11 @@ package web
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 
+	"github.com/warrenq/warren"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -87,7 +90,15 @@ func (h *handler) kinds(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) batch(w http.ResponseWriter, r *http.Request) error {
-	return about(w, r, func(ctx context.Context, id jobstore.ID) (any, error) {
-		return h.Backend.Batch(ctx, jobstore.StepID(id))
+	id, ok := parseID(r.PathValue("id"))
+	if !ok {
+		return invalid("id", fmt.Sprintf("%.40q is not the number of a batch: digits, not beginning with 0", r.PathValue("id")))
+	}
+	return overview(w, r, func(ctx context.Context) (warren.BatchInfo, error) {
+		b, err := h.Backend.Batch(ctx, jobstore.StepID(id))
+		if errors.Is(err, jobstore.ErrNotFound) {
+			err = problem(http.StatusNotFound, "no-such-batch", fmt.Sprintf("there is no batch %d", id))
+		}
+		return b, err
 	})
 }

@@ -53,7 +53,7 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, warren.ErrInvalidJob):
 		p = invalidJob(err)
 	case errors.Is(err, jobstore.ErrNotFound):
-		p = problem(http.StatusNotFound, "no-such-job", "there is no such job")
+		p = problem(http.StatusNotFound, "no-such-job", "there is no job "+r.PathValue("id"))
 	case r.Context().Err() != nil: // the client has gone: nobody reads the answer
 		return
 	case errors.Is(err, context.DeadlineExceeded):

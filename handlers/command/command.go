@@ -61,7 +61,7 @@ type handler struct {
 func environ(c Config) []string {
 	list := slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
-		return strings.HasPrefix(name, "WARREN_") || slices.Contains(private(), name)
+		return private(name)
 	})
 	if c.Dir != "" {
 		list = append(list, "PWD="+c.Dir)
@@ -72,9 +72,11 @@ func environ(c Config) []string {
 	return list
 }
 
-// private are variables with Warren's own passwords, or the way to them.
-func private() []string {
-	return []string{"DATABASE_URL", "DATABASE_URL_FILE", "AMQP_URL", "AMQP_URL_FILE"}
+// private are variables with Warren's own passwords, or the way to them. The PostgreSQL driver reads what libpq does, and each
+// release adds to that: the whole prefix goes, so that none is forgotten.
+func private(name string) bool {
+	return strings.HasPrefix(name, "WARREN_") || strings.HasPrefix(name, "PG") ||
+		slices.Contains([]string{"DATABASE_URL", "DATABASE_URL_FILE", "AMQP_URL", "AMQP_URL_FILE"}, name)
 }
 
 func (h handler) run(ctx context.Context, job *jobstore.Job) error {

@@ -144,18 +144,21 @@ func read(t *testing.T, dir, name string) string {
 }
 
 func TestWarrensSecretsStayHere(t *testing.T) {
-	for _, name := range []string{"DATABASE_URL", "AMQP_URL", "DATABASE_URL_FILE", "AMQP_URL_FILE", "WARREN_NOTIFY_WEBHOOK", "WARREN_ANYTHING"} {
+	for _, name := range []string{
+		"DATABASE_URL", "AMQP_URL", "DATABASE_URL_FILE", "AMQP_URL_FILE", "WARREN_NOTIFY_WEBHOOK", "WARREN_ANYTHING",
+		"PGPASSWORD", "PGPASSFILE", "PGSERVICE", "PGSERVICEFILE", "PGSSLKEY", "PGSSLPASSWORD", "PGUSER", "PGOPTIONS", "PGHOST",
+	} {
 		t.Setenv(name, canary)
 	}
 	t.Setenv("COMMAND_TEST_OTHER", "passed on")
 	t.Setenv("COMMAND_TEST_BOTH", "from the consumer")
 	c := script(`env`)
-	c.Env = map[string]handlers.Secret{"COMMAND_TEST_BOTH": "from the configuration", "DATABASE_URL": "postgres://mine"}
+	c.Env = map[string]handlers.Secret{"COMMAND_TEST_BOTH": "from the configuration", "DATABASE_URL": "postgres://mine", "PGHOST": "mine"}
 	got := run(t.Context(), t, c, job())
 	if got.err != nil || strings.Contains(got.output, canary) {
 		t.Errorf("the program sees %v %s", got.err, got.output)
 	}
-	for _, want := range []string{"COMMAND_TEST_OTHER=passed on", "COMMAND_TEST_BOTH=from the configuration", "DATABASE_URL=postgres://mine", "WARREN_JOB_ID=42"} {
+	for _, want := range []string{"COMMAND_TEST_OTHER=passed on", "COMMAND_TEST_BOTH=from the configuration", "DATABASE_URL=postgres://mine", "PGHOST=mine", "WARREN_JOB_ID=42"} {
 		if !strings.Contains(got.output, want) {
 			t.Errorf("the program does not see %s in %s", want, got.output)
 		}
@@ -248,13 +251,14 @@ func TestNewRefuses(t *testing.T) {
 		"nothing":        {command.Config{}, `command: run names no program; want a list such as ["/usr/bin/python3", "resize.py"]`},
 		"empty":          {command.Config{Run: []string{""}}, `run names no program`},
 		"not in PATH":    {command.Config{Run: []string{"no-such-program-here"}}, `command: program "no-such-program-here" cannot be run here: executable file not found in $PATH; install it, or correct the first item of run`},
+		"a command line": {command.Config{Run: []string{"curl -H " + canary}}, `command: program "curl" with what follows it (not shown: it may be a secret) cannot be run here: executable file not found in $PATH; make each argument an item of run`},
 		"not there":      {command.Config{Run: []string{"/no/such/program"}}, `program "/no/such/program" cannot be run here: no such file or directory`},
 		"not executable": {command.Config{Run: []string{plain}}, `cannot be run here: permission denied`},
 		"a folder":       {command.Config{Run: []string{dir}}, `cannot be run here`},
 		"not in Dir":     {command.Config{Run: []string{"./plain.sh"}, Dir: dir}, `program "./plain.sh" cannot be run here`},
-		"NUL":            {command.Config{Run: []string{"sh", "a\x00"}}, `NUL in item 1 ("a\x00")`},
+		"NUL":            {command.Config{Run: []string{"sh", "a\x00"}}, `NUL in item 1 (not shown: it may be a secret)`},
 		"grace":          {command.Config{Run: []string{"sh"}, Grace: -1}, `grace -1ns is negative; want 0 for 1.5s, or a duration such as 10s`},
-		"env":            {command.Config{Run: []string{"sh"}, Env: map[string]handlers.Secret{"A=B": "x"}}, `env "A=B" is not a variable`},
+		"env NAME=VALUE": {command.Config{Run: []string{"sh"}, Env: map[string]handlers.Secret{"A=" + canary: "x"}}, `env "A" has an = in its name; write it as NAME: VALUE`},
 		"env NUL":        {command.Config{Run: []string{"sh"}, Env: map[string]handlers.Secret{"A": canary + "\x00"}}, `env "A" is not a variable`},
 		"env of ours":    {command.Config{Run: []string{"sh"}, Env: map[string]handlers.Secret{"WARREN_JOB_ID": "1"}}, `env "WARREN_JOB_ID" begins with WARREN_`},
 		"two complaints": {command.Config{Grace: -1}, "\ngrace"},

@@ -45,13 +45,16 @@ func (c Config) Validate() error {
 	}
 	for i, arg := range c.Run {
 		if strings.ContainsRune(arg, 0) {
-			errs = append(errs, fmt.Errorf("run has the character NUL in item %d (%q), which no argument can hold; remove it", i, arg))
+			errs = append(errs, fmt.Errorf("run has the character NUL in item %d (not shown: it may be a secret), which no argument can hold; remove it", i))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Env)) {
+		variable, _, assigned := strings.Cut(name, "=")
 		switch {
-		case name == "" || strings.ContainsAny(name, "=\x00") || strings.ContainsRune(string(c.Env[name]), 0):
-			errs = append(errs, fmt.Errorf("env %q is not a variable: names are not empty and without =, and neither names nor values hold the character NUL", name))
+		case assigned: // NAME=VALUE as a name: the value may be a secret
+			errs = append(errs, fmt.Errorf("env %q has an = in its name; write it as NAME: VALUE", variable))
+		case name == "" || strings.ContainsRune(name, 0) || strings.ContainsRune(string(c.Env[name]), 0):
+			errs = append(errs, fmt.Errorf("env %q is not a variable: names are not empty, and neither names nor values hold the character NUL", name))
 		case strings.HasPrefix(name, "WARREN_"):
 			errs = append(errs, fmt.Errorf("env %q begins with WARREN_, which is Warren's own; choose another name", name))
 		}
@@ -71,6 +74,9 @@ func (c Config) program() (string, error) {
 	path, err := exec.LookPath(name)
 	if err == nil {
 		path, err = filepath.Abs(path)
+	}
+	if first, _, line := strings.Cut(c.Run[0], " "); err != nil && line { // a command line for a shell
+		return "", fmt.Errorf("program %q with what follows it (not shown: it may be a secret) cannot be run here: %w; make each argument an item of run", first, cause(err))
 	}
 	if err != nil {
 		return "", fmt.Errorf("program %q cannot be run here: %w; install it, or correct the first item of run", c.Run[0], cause(err))

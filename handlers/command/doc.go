@@ -8,10 +8,11 @@
 // # Environment
 //
 // The program has the consumer's environment as it was when the handler was made, without
-// DATABASE_URL, AMQP_URL and all that begins with WARREN_, because Warren's own passwords are
-// there; then Config.Env; then WARREN_JOB_ID (use it as an idempotency key: a job can run more
-// than once), WARREN_ATTEMPT (from 1) and WARREN_LEASE (which grows with every run of the job, so
-// that a store can refuse the late write of an older run).
+// DATABASE_URL and AMQP_URL (and their _FILE) and all that begins with WARREN_ or, as PGPASSWORD and
+// PGPASSFILE do, with PG, because Warren's own passwords are there; then Config.Env, which can give
+// any but WARREN_… back, with an account of the program's own; then WARREN_JOB_ID (use it as an
+// idempotency key: a job can run more than once), WARREN_ATTEMPT (from 1) and WARREN_LEASE (which
+// grows with every run of the job, so that a store can refuse the late write of an older run).
 //
 // # Outcome
 //

@@ -53,7 +53,7 @@ func consumerCells(c jobstore.ConsumerInfo) []string {
 }
 
 func reloadConsumersCmd(env *Env) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "reload-consumers QUEUE NUMBER",
 		Short: "Have exactly so many consumers of a queue restarted",
 		Long: `Have exactly NUMBER of the living consumers that take QUEUE finish what they hold and exit with code
@@ -67,18 +67,18 @@ before do not count. When fewer are alive, nobody is told (exit code 4).`,
 			if err != nil || n < 1 {
 				return usagef("%q is not a number of consumers: a whole number such as 2", args[1])
 			}
-			return env.eachQueue(cmd, args[:1], func(a *app.App, queue string) error {
-				told, err := a.Store.Restart(cmd.Context(), queue, int(n))
+			return env.answer(func(ctx context.Context, out format, a *app.App) error {
+				if err := a.CheckQueue(args[0]); err != nil {
+					return usage(err)
+				}
+				told, err := a.Store.Restart(ctx, args[0], int(n))
 				if err != nil {
 					return err
 				}
-				var ids []string
-				for _, id := range told {
-					ids = append(ids, strconv.FormatInt(int64(id), 10))
-				}
-				_, err = fmt.Fprintf(env.Stdout, "told to restart: %s\n", strings.Join(ids, ", "))
-				return err
-			})
+				return sayTold(env.Stdout, out, told)
+			})(cmd, nil)
 		},
 	}
+	addOutputFlag(cmd)
+	return cmd
 }

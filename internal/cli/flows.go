@@ -80,6 +80,14 @@ type flowStep struct {
 	depth    int
 }
 
+// flowsChanged is what an order about flows came to.
+type flowsChanged struct {
+	Verb  string          `json:"verb"`
+	Flow  jobstore.StepID `json:"flow,omitempty"`
+	Flows *int            `json:"flows,omitempty"`
+	Jobs  *int            `json:"jobs,omitempty"`
+}
+
 // shownFlow is a flow with its steps.
 type shownFlow struct {
 	jobstore.Flow
@@ -109,7 +117,7 @@ func flowsShowCmd(env *Env) *cobra.Command {
 				shown.Steps = append(shown.Steps, s)
 			}
 			if out != formatTable {
-				return printJSON(env.Stdout, shown)
+				return printValue(env.Stdout, out, shown)
 			}
 			return printFlow(env.Stdout, &shown)
 		}),
@@ -180,7 +188,7 @@ func flowsCancelCmd(env *Env) *cobra.Command {
 		Use:   "cancel ID",
 		Short: "Cancel a flow, or a step of one: nothing more goes, and what runs is asked to end",
 		Args:  cobra.ExactArgs(1),
-		RunE: env.flow(func(ctx context.Context, _ format, a *app.App, id jobstore.StepID) error {
+		RunE: env.flow(func(ctx context.Context, out format, a *app.App, id jobstore.StepID) error {
 			if err := a.Store.CancelStep(ctx, id); err != nil {
 				return err
 			}
@@ -189,8 +197,7 @@ func flowsCancelCmd(env *Env) *cobra.Command {
 					break
 				}
 			}
-			_, err := fmt.Fprintf(env.Stdout, "flow %d is being cancelled\n", id)
-			return err
+			return say(env.Stdout, out, flowsChanged{Verb: "cancel", Flow: id}, "flow %d is being cancelled", id)
 		}),
 	}
 	addOutputFlag(cmd)
@@ -202,7 +209,7 @@ func flowsRetryCmd(env *Env) *cobra.Command {
 		Use:   "retry ID",
 		Short: "Run the jobs of a flow again that failed for good, were quarantined or cancelled",
 		Args:  cobra.ExactArgs(1),
-		RunE: env.flow(func(ctx context.Context, _ format, a *app.App, id jobstore.StepID) error {
+		RunE: env.flow(func(ctx context.Context, out format, a *app.App, id jobstore.StepID) error {
 			client, err := a.FlowClient()
 			if err != nil {
 				return err
@@ -211,8 +218,7 @@ func flowsRetryCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			_, err = fmt.Fprintf(env.Stdout, "%d jobs of flow %d run again\n", n, id)
-			return err
+			return say(env.Stdout, out, flowsChanged{Verb: "retry", Flow: id, Jobs: &n}, "%d jobs of flow %d run again", n, id)
 		}),
 	}
 	addOutputFlag(cmd)
@@ -226,7 +232,7 @@ func flowsPruneCmd(env *Env) *cobra.Command {
 		Use:   "prune [--older D] [--cancelled D] [--unfinished D] --yes",
 		Short: "Remove flows that ended, or did not end, long ago; their jobs are left to the retention",
 		Args:  cobra.NoArgs,
-		RunE: env.answer(func(ctx context.Context, _ format, a *app.App) error {
+		RunE: env.answer(func(ctx context.Context, out format, a *app.App) error {
 			var ages jobstore.FlowAges
 			for _, o := range []struct {
 				flag, text string
@@ -258,8 +264,7 @@ func flowsPruneCmd(env *Env) *cobra.Command {
 					break
 				}
 			}
-			_, err := fmt.Fprintf(env.Stdout, "%d flows removed\n", total)
-			return err
+			return say(env.Stdout, out, flowsChanged{Verb: "prune", Flows: &total}, "%d flows removed", total)
 		}),
 	}
 	cmd.Flags().StringVar(&older, "older", "", "those that finished or failed at least this long ago")

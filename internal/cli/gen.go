@@ -16,6 +16,8 @@ import (
 	"unicode"
 
 	"github.com/spf13/cobra"
+
+	"github.com/warrenq/warren/internal/config"
 )
 
 //go:embed gen_job.tmpl
@@ -82,10 +84,7 @@ func (g *generated) complete(dir string) error {
 	if g.Kind == "" {
 		g.Kind = spread(g.Name, "-")
 	}
-	if len(g.Kind) > 255 || strings.ContainsFunc(g.Kind, func(r rune) bool { return r <= ' ' || r == 0x7f || r == '"' || r == '\\' }) {
-		return fmt.Errorf("%.300q is not a kind; use 1 to 255 bytes without spaces, quotes and control characters", g.Kind)
-	}
-	return nil
+	return config.CheckKind(g.Kind)
 }
 
 // spread is a Go name in lower case, with something between its words: ProcessPDFFile is process-pdf-file.

@@ -54,11 +54,12 @@ func TestAGeneratedHandlerCompilesAndPasses(t *testing.T) {
 func TestBadNamesOfGeneratedHandlers(t *testing.T) {
 	t.Parallel()
 	for want, args := range map[string][]string{
-		`"processPodcast" is not a name for a handler`: {"processPodcast"},
-		`"../Etc" is not a name for a handler`:         {"../Etc"},
-		`"func" is not a name for a package`:           {"Mail", "--package", "func"},
-		`"a b" is not a kind`:                          {"Mail", "--kind", "a b"},
-		"give a folder that is there with --dir":       {"Mail", "--dir", "testdata/nowhere"},
+		`"processPodcast" is not a name for a handler`:   {"processPodcast"},
+		`"../Etc" is not a name for a handler`:           {"../Etc"},
+		`"func" is not a name for a package`:             {"Mail", "--package", "func"},
+		`kind "a b" is not a name: use 1 to 128 letters`: {"Mail", "--kind", "a b"},
+		`kind "-a" is not a name: use 1 to 128 letters`:  {"Mail", "--kind", "-a"},
+		"give a folder that is there with --dir":         {"Mail", "--dir", "testdata/nowhere"},
 	} {
 		if _, err := gen(t, args...); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: the error is %v, want %q", args, err, want)

@@ -62,44 +62,6 @@ not.`,
 	return cmd
 }
 
-// pruneAtOnce is how many lines one statement removes.
-const pruneAtOnce = 5000
-
-func pruneLogsCmd(env *Env) *cobra.Command {
-	var older durationFlag
-	cmd := &cobra.Command{
-		Use:   "logs --older D",
-		Short: "Remove lines of jobs' logs that are older than so long",
-		Long: `Remove lines of jobs' logs that are older than so long, of whatever jobs; the jobs stay. It goes in
-small steps that hold up nobody. A log goes with its job anyway.`,
-		Example: "  warren prune logs --older 30d",
-		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if older <= 0 {
-				return usagef("--older is needed: how old lines must be to go, such as 30d")
-			}
-			a, err := env.open(cmd, "warren")
-			if err != nil {
-				return err
-			}
-			defer a.Close()
-			total := 0
-			for {
-				n, err := a.Store.PruneLines(cmd.Context(), time.Duration(older), pruneAtOnce)
-				if total += n; err != nil {
-					return err
-				}
-				if n < pruneAtOnce {
-					fmt.Fprintf(env.Stdout, "removed %d lines\n", total)
-					return nil
-				}
-			}
-		},
-	}
-	cmd.Flags().Var(&older, "older", "remove lines that were said at least this long ago")
-	return cmd
-}
-
 // clear removes, or counts, what is older than keep says, and prints how many there were.
 func (e *Env) clear(cmd *cobra.Command, dryRun, yes bool, keep func(a *app.App) jobstore.Retention) error {
 	out, err := outputFormat(cmd)

@@ -61,7 +61,7 @@ are args that none of the keys opens; their jobs are listed.`,
 				return err
 			}
 			if f != formatTable {
-				err = printJSON(env.Stdout, done)
+				err = printValue(env.Stdout, f, done)
 			} else {
 				err = printRotated(env, done, dryRun)
 			}

@@ -136,30 +136,46 @@ func (e *Env) withKind(cmd *cobra.Command, name string, do func(a *app.App, k jo
 	return do(a, k)
 }
 
+// changeKind does something to a registered kind, and says what came of it.
+func (e *Env) changeKind(cmd *cobra.Command, name string, do func(a *app.App, k jobstore.KindInfo) (string, error)) error {
+	out, err := outputFormat(cmd)
+	if err != nil {
+		return err
+	}
+	return e.withKind(cmd, name, func(a *app.App, k jobstore.KindInfo) error {
+		text, err := do(a, k)
+		if err != nil {
+			return err
+		}
+		return say(e.Stdout, out, done{"kind", k.Kind, text}, "%s", text)
+	})
+}
+
 func kindsSyncCmd(env *Env) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "sync",
 		Short: "Register the kinds of the configuration now",
 		Long: `Register the kinds of the configuration now, as a consumer does when it starts: what they are called,
 their args' schema, their settings. Kinds of Go programs are registered by those.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			a, err := env.open(cmd, "warren")
+		RunE: env.answer(func(ctx context.Context, out format, a *app.App) error {
+			fresh, err := a.SyncKinds(ctx)
 			if err != nil {
 				return err
 			}
-			defer a.Close()
-			fresh, err := a.SyncKinds(cmd.Context())
-			if err != nil {
-				return err
+			if out == formatTable {
+				for _, kind := range fresh {
+					fmt.Fprintln(env.Stdout, "new: "+kind)
+				}
 			}
-			for _, kind := range fresh {
-				fmt.Fprintln(env.Stdout, "new: "+kind)
-			}
-			_, err = fmt.Fprintf(env.Stdout, "%d kinds are registered, %d of them new\n", len(a.Config.Kinds), len(fresh))
-			return err
-		},
+			return say(env.Stdout, out, struct {
+				Kinds int      `json:"kinds"`
+				New   []string `json:"new"`
+			}{len(a.Config.Kinds), append([]string{}, fresh...)}, "%d kinds are registered, %d of them new", len(a.Config.Kinds), len(fresh))
+		}),
 	}
+	addOutputFlag(cmd)
+	return cmd
 }
 
 func kindsPruneCmd(env *Env) *cobra.Command {
@@ -172,15 +188,17 @@ func kindsPruneCmd(env *Env) *cobra.Command {
 and that nobody has registered for --unseen. Jobs in the history keep their kind's name. A consumer that has
 the kind registers it again when it starts; what operators have set of it is gone then.`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			a, err := env.open(cmd, "warren")
+		RunE: env.answer(func(ctx context.Context, out format, a *app.App) error {
+			gone, err := a.Store.PruneKinds(ctx, time.Duration(unseen), dryRun)
 			if err != nil {
 				return err
 			}
-			defer a.Close()
-			gone, err := a.Store.PruneKinds(cmd.Context(), time.Duration(unseen), dryRun)
-			if err != nil {
-				return err
+			if out != formatTable {
+				return printValue(env.Stdout, out, struct {
+					Verb   string   `json:"verb"`
+					DryRun bool     `json:"dry_run"`
+					Kinds  []string `json:"kinds"`
+				}{"prune", dryRun, append([]string{}, gone...)})
 			}
 			what := "forgotten: "
 			if dryRun {
@@ -193,8 +211,9 @@ the kind registers it again when it starts; what operators have set of it is gon
 				fmt.Fprintln(env.Stdout, "every kind is in use, or was until lately")
 			}
 			return nil
-		},
+		}),
 	}
+	addOutputFlag(cmd)
 	cmd.Flags().Var(&unseen, "unseen", "how long nobody has registered it")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say which")
 	return cmd
@@ -214,30 +233,24 @@ does not end it.`,
 			if len(reason) > 500 || !utf8.ValidString(reason) || strings.ContainsRune(reason, 0) {
 				return usagef("--reason has %d bytes; at most 500 bytes of UTF-8 are allowed", len(reason))
 			}
-			return env.withKind(cmd, args[0], func(a *app.App, k jobstore.KindInfo) error {
-				if err := a.Store.DisableKind(cmd.Context(), k.Kind, reason); err != nil {
-					return err
-				}
-				_, err := fmt.Fprintf(env.Stdout, "kind %s is disabled; its jobs wait\n", k.Kind)
-				return err
+			return env.changeKind(cmd, args[0], func(a *app.App, k jobstore.KindInfo) (string, error) {
+				return "kind " + k.Kind + " is disabled; its jobs wait", a.Store.DisableKind(cmd.Context(), k.Kind, reason)
 			})
 		},
 	}
+	addOutputFlag(cmd)
 	cmd.Flags().StringVar(&reason, "reason", "", "why, for whoever asks")
 	return cmd
 }
 
 func kindsEnableCmd(env *Env) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "enable KIND",
 		Short: "Let jobs of a disabled kind start again",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return env.withKind(cmd, args[0], func(a *app.App, k jobstore.KindInfo) error {
+			return env.changeKind(cmd, args[0], func(a *app.App, k jobstore.KindInfo) (string, error) {
 				was, n, err := a.ResumeOf(cmd.Context(), jobstore.PauseOfDisabled, k.Kind)
-				if err != nil {
-					return err
-				}
 				text := "kind " + k.Kind + " was not disabled"
 				if was {
 					text = "kind " + k.Kind + " is enabled"
@@ -245,11 +258,12 @@ func kindsEnableCmd(env *Env) *cobra.Command {
 				if n > 0 {
 					text += ": " + count(n) + " announced again"
 				}
-				_, err = fmt.Fprintln(env.Stdout, text)
-				return err
+				return text, err
 			})
 		},
 	}
+	addOutputFlag(cmd)
+	return cmd
 }
 
 func kindsSetCmd(env *Env) *cobra.Command {
@@ -274,11 +288,12 @@ func kindsSetCmd(env *Env) *cobra.Command {
 			if e == (jobstore.KindEdit{}) {
 				return usagef("nothing to change is given: use --hidden or --position")
 			}
-			return env.withKind(cmd, args[0], func(a *app.App, k jobstore.KindInfo) error {
-				return a.Store.EditKind(cmd.Context(), k.Kind, e)
+			return env.changeKind(cmd, args[0], func(a *app.App, k jobstore.KindInfo) (string, error) {
+				return "kind " + k.Kind + " is changed", a.Store.EditKind(cmd.Context(), k.Kind, e)
 			})
 		},
 	}
+	addOutputFlag(cmd)
 	cmd.Flags().BoolVar(&hidden, "hidden", false, "leave it out of lists")
 	cmd.Flags().IntVar(&position, "position", 0, "its place in lists: smaller ones come first, then by name")
 	return cmd

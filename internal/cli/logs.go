@@ -28,6 +28,13 @@ type jobLogs struct {
 	Lines  []jobstore.Line         `json:"lines"`
 }
 
+// clearedLines are what jobs logs --clear has removed.
+type clearedLines struct {
+	Verb  string      `json:"verb"`
+	Job   jobstore.ID `json:"job"`
+	Lines int         `json:"lines"`
+}
+
 // logFlags say which lines, and what is done with them.
 type logFlags struct {
 	follow, clear bool
@@ -91,10 +98,10 @@ func (e *Env) logs(ctx context.Context, out format, store jobstore.Store, job *j
 	switch {
 	case f.clear:
 		n, err := store.ClearLines(ctx, job.ID)
-		if err == nil {
-			fmt.Fprintf(e.Stdout, "removed %d lines of the log of job %d\n", n, job.ID)
+		if err != nil {
+			return err
 		}
-		return err
+		return say(e.Stdout, out, clearedLines{"clear", job.ID, n}, "removed %d lines of the log of job %d", n, job.ID)
 	case f.file != "":
 		return e.downloadLog(ctx, store, filter, f.file)
 	case f.follow:

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -87,6 +88,53 @@ func printJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
+}
+
+// printValue writes one object, on one line where programs read lines.
+func printValue(w io.Writer, f format, v any) error {
+	if f == formatLines {
+		return json.NewEncoder(w).Encode(v)
+	}
+	return printJSON(w, v)
+}
+
+// say prints what a command came to: a sentence for people, v for programs.
+func say(w io.Writer, f format, v any, sentence string, args ...any) error {
+	if f != formatTable {
+		return printValue(w, f, v)
+	}
+	_, err := fmt.Fprintf(w, sentence+"\n", args...)
+	return err
+}
+
+// done is one thing that a command was about, and what came of it.
+type done struct {
+	Of     string `json:"of,omitempty"`
+	Name   string `json:"name"`
+	Result string `json:"result"`
+}
+
+// tally tells people of each thing at once, and programs of all at the end.
+type tally struct {
+	w    io.Writer
+	out  format
+	list []done
+}
+
+func (t *tally) add(d done) error {
+	if t.list = append(t.list, d); t.out != formatTable {
+		return nil
+	}
+	_, err := fmt.Fprintln(t.w, d.Result)
+	return err
+}
+
+// end is for programs, also when it went wrong half-way.
+func (t *tally) end(err error) error {
+	if t.out == formatTable || err != nil && len(t.list) == 0 {
+		return err
+	}
+	return errors.Join(err, printList(t.w, t.out, t.list, nil, nil))
 }
 
 // isCobraUsage recognises the complaints that cobra makes itself, which have no type.

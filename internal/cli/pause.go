@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -69,6 +68,23 @@ func (f *pauseFlags) list() (list []pausable, err error) {
 	return list, nil
 }
 
+// eachPausable does one thing to everything that is named, and says what came of it.
+func (e *Env) eachPausable(cmd *cobra.Command, list []pausable, do func(ctx context.Context, a *app.App, p pausable) (string, error)) error {
+	return e.answer(func(ctx context.Context, out format, a *app.App) error {
+		t := tally{w: e.Stdout, out: out}
+		for _, p := range list {
+			text, err := do(ctx, a, p)
+			if err == nil {
+				err = t.add(done{string(p.of), p.name, text})
+			}
+			if err != nil {
+				return t.end(err)
+			}
+		}
+		return t.end(nil)
+	})(cmd, nil)
+}
+
 func pauseCmd(env *Env) *cobra.Command {
 	var f pauseFlags
 	var span durationFlag
@@ -92,25 +108,17 @@ look past the waiting jobs of a paused kind one by one.`,
 			if cmd.Flags().Changed("for") && span == 0 {
 				return usagef("--for 0s is no time; leave it out to pause until it is resumed")
 			}
-			a, err := env.open(cmd, "warren")
-			if err != nil {
-				return err
-			}
-			defer a.Close()
-			for _, p := range list {
-				if err := a.Store.PauseOf(cmd.Context(), p.of, p.name, time.Duration(span)); err != nil {
-					return err
-				}
+			return env.eachPausable(cmd, list, func(ctx context.Context, a *app.App, p pausable) (string, error) {
 				until := "until it is resumed"
 				if span > 0 {
 					until = "for " + config.FormatDuration(time.Duration(span))
 				}
-				fmt.Fprintf(env.Stdout, "%s is paused %s\n", p, until)
-			}
-			return nil
+				return p.String() + " is paused " + until, a.Store.PauseOf(ctx, p.of, p.name, time.Duration(span))
+			})
 		},
 	}
 	f.add(cmd)
+	addOutputFlag(cmd)
 	cmd.Flags().Var(&span, "for", "resume by itself after this time, such as 10m (default: not)")
 	return cmd
 }
@@ -127,16 +135,8 @@ func resumeCmd(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			a, err := env.open(cmd, "warren")
-			if err != nil {
-				return err
-			}
-			defer a.Close()
-			for _, p := range list {
-				was, n, err := a.ResumeOf(cmd.Context(), p.of, p.name)
-				if err != nil {
-					return err
-				}
+			return env.eachPausable(cmd, list, func(ctx context.Context, a *app.App, p pausable) (string, error) {
+				was, n, err := a.ResumeOf(ctx, p.of, p.name)
 				text := p.String() + " was not paused"
 				if was {
 					text = p.String() + " goes on"
@@ -144,12 +144,12 @@ func resumeCmd(env *Env) *cobra.Command {
 				if n > 0 {
 					text += ": " + count(n) + " announced again"
 				}
-				fmt.Fprintln(env.Stdout, text)
-			}
-			return nil
+				return text, err
+			})
 		},
 	}
 	f.add(cmd)
+	addOutputFlag(cmd)
 	return cmd
 }
 

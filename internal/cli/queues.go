@@ -87,8 +87,12 @@ func queueCells(q queueLine) []string {
 	return append(cells, paused)
 }
 
-// eachQueue runs do for every queue that is named, after it has looked at all of the names.
-func (e *Env) eachQueue(cmd *cobra.Command, queues []string, do func(a *app.App, queue string) error) error {
+// eachQueue runs do for every queue that is named, after it has looked at all of the names, and says what came of it.
+func (e *Env) eachQueue(cmd *cobra.Command, queues []string, do func(a *app.App, queue string) (string, error)) error {
+	out, err := outputFormat(cmd)
+	if err != nil {
+		return err
+	}
 	a, err := e.open(cmd, "warren")
 	if err != nil {
 		return err
@@ -99,12 +103,17 @@ func (e *Env) eachQueue(cmd *cobra.Command, queues []string, do func(a *app.App,
 			return usage(err)
 		}
 	}
+	t := tally{w: e.Stdout, out: out}
 	for _, q := range queues {
-		if err := do(a, q); err != nil {
-			return err
+		text, err := do(a, q)
+		if err == nil {
+			err = t.add(done{string(jobstore.PauseOfQueue), q, text})
+		}
+		if err != nil {
+			return t.end(err)
 		}
 	}
-	return nil
+	return t.end(nil)
 }
 
 func queuesPauseCmd(env *Env) *cobra.Command {
@@ -124,10 +133,10 @@ When --for is over, the jobs that waited start within half a minute, thousands o
 			if cmd.Flags().Changed("for") && span == 0 {
 				return usagef("--for 0s is no time; leave it out to pause until the queue is resumed")
 			}
-			return env.eachQueue(cmd, args, func(a *app.App, queue string) error {
+			return env.eachQueue(cmd, args, func(a *app.App, queue string) (string, error) {
 				known, err := a.Store.Pause(cmd.Context(), queue, time.Duration(span))
 				if err != nil {
-					return err
+					return "", err
 				}
 				if !known {
 					fmt.Fprintf(env.Stderr, "note: no consumer takes queue %s and no job is READY in it; is the name right?\n", queue)
@@ -136,25 +145,25 @@ When --for is over, the jobs that waited start within half a minute, thousands o
 				if span > 0 {
 					until = "for " + config.FormatDuration(time.Duration(span))
 				}
-				_, err = fmt.Fprintf(env.Stdout, "queue %s is paused %s\n", queue, until)
-				return err
+				return "queue " + queue + " is paused " + until, nil
 			})
 		},
 	}
+	addOutputFlag(cmd)
 	cmd.Flags().Var(&span, "for", "resume by itself after this time, such as 2h (default: not)")
 	return cmd
 }
 
 func queuesResumeCmd(env *Env) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "resume QUEUE…",
 		Short: "Let jobs of a paused queue start again",
 		Args:  cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return env.eachQueue(cmd, args, func(a *app.App, queue string) error {
+			return env.eachQueue(cmd, args, func(a *app.App, queue string) (string, error) {
 				was, n, err := a.Resume(cmd.Context(), queue)
 				if err != nil {
-					return err
+					return "", err
 				}
 				text := "queue " + queue + " was not paused"
 				if was {
@@ -163,11 +172,12 @@ func queuesResumeCmd(env *Env) *cobra.Command {
 				if n > 0 {
 					text += ": " + count(n) + " announced again"
 				}
-				_, err = fmt.Fprintln(env.Stdout, text)
-				return err
+				return text, nil
 			})
 		},
 	}
+	addOutputFlag(cmd)
+	return cmd
 }
 
 func queuesClearCmd(env *Env) *cobra.Command {

@@ -2,13 +2,14 @@ package cli
 
 import (
 	"context"
-	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/warrenq/warren/internal/app"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -25,38 +26,43 @@ With --wait it returns when they are gone; those that are not after --timeout ar
 To restart only some, see reload-consumers.`,
 		Example: `  warren restart --wait`,
 		Args:    cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			a, err := env.open(cmd, "warren")
-			if err != nil {
-				return err
-			}
-			defer a.Close()
+		RunE: env.answer(func(ctx context.Context, out format, a *app.App) error {
 			for _, q := range queues {
 				if err := a.CheckQueue(q); err != nil {
 					return usage(err)
 				}
 			}
-			told, err := a.Restart(cmd.Context(), queues)
+			told, err := a.Restart(ctx, queues)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(env.Stdout, "told to restart: %s\n", holders(told))
-			if !wait {
-				return nil
+			if err := sayTold(env.Stdout, out, told); err != nil || !wait {
+				return err
 			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), time.Duration(patience))
+			ctx, cancel := context.WithTimeout(ctx, time.Duration(patience))
 			defer cancel()
 			left, err := a.AwaitGone(ctx, told)
 			if err == nil && len(left) > 0 {
 				err = refusedf("not gone yet: consumers %s; they finish what they hold first", holders(left))
 			}
 			return err
-		},
+		}),
 	}
 	cmd.Flags().StringArrayVar(&queues, "queue", nil, "only consumers that take this queue; may be repeated")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait until they are gone")
 	cmd.Flags().Var(&patience, "timeout", "how long to wait")
+	addOutputFlag(cmd)
 	return cmd
+}
+
+// sayTold prints which consumers were told to restart.
+func sayTold(w io.Writer, out format, told []jobstore.HolderID) error {
+	if told == nil {
+		told = []jobstore.HolderID{} // programs want a list
+	}
+	return say(w, out, struct {
+		Told []jobstore.HolderID `json:"told"`
+	}{told}, "told to restart: %s", holders(told))
 }
 
 func holders(ids []jobstore.HolderID) string {

@@ -251,24 +251,17 @@ func jsonText(v any) string {
 // eachSchedule does one thing to every schedule that is named, and says so.
 func (e *Env) eachSchedule(cmd *cobra.Command, names []string, do func(ctx context.Context, s *warren.Schedules, name string) (string, error)) error {
 	return e.withSchedules(cmd, func(ctx context.Context, out format, s *warren.Schedules) error {
-		type done struct {
-			Name   string `json:"name"`
-			Result string `json:"result"`
-		}
-		list := []done{}
+		t := tally{w: e.Stdout, out: out}
 		for _, name := range names {
 			text, err := do(ctx, s, name)
+			if err == nil {
+				err = t.add(done{Name: name, Result: text})
+			}
 			if err != nil {
-				return err
-			}
-			if list = append(list, done{name, text}); out == formatTable {
-				fmt.Fprintln(e.Stdout, text)
+				return t.end(err)
 			}
 		}
-		if out == formatTable {
-			return nil
-		}
-		return printList(e.Stdout, out, list, nil, nil)
+		return t.end(nil)
 	})
 }
 

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 
 	"github.com/spf13/cobra"
@@ -59,11 +60,15 @@ func configCmd(env *Env) *cobra.Command {
 
 // migrateUpCmd is one command under two names.
 func migrateUpCmd(env *Env, name string) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   name,
 		Short: "Bring the schema up to this program's, and store the configured priorities and kinds",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			out, err := outputFormat(cmd)
+			if err != nil {
+				return err
+			}
 			a, err := env.connect(cmd)
 			if err != nil {
 				return err
@@ -76,19 +81,27 @@ func migrateUpCmd(env *Env, name string) *cobra.Command {
 			if err := a.Migrate(cmd.Context()); err != nil {
 				return err
 			}
-			applied := 0
-			for _, m := range before {
-				if !m.Applied {
-					applied++
-					fmt.Fprintf(env.Stdout, "applied %d %s\n", m.Number, m.Name)
-				}
-			}
-			if applied == 0 {
-				fmt.Fprintln(env.Stdout, "the schema is up to date")
-			}
-			return nil
+			return printApplied(env.Stdout, out, slices.DeleteFunc(before, func(m jobstore.Migration) bool { return m.Applied }))
 		},
 	}
+	addOutputFlag(cmd)
+	return cmd
+}
+
+// printApplied lists the migrations that were just applied.
+func printApplied(w io.Writer, out format, list []jobstore.Migration) error {
+	for i := range list {
+		if list[i].Applied = true; out == formatTable {
+			fmt.Fprintf(w, "applied %d %s\n", list[i].Number, list[i].Name)
+		}
+	}
+	switch {
+	case out != formatTable:
+		return printList(w, out, list, nil, nil)
+	case len(list) == 0:
+		fmt.Fprintln(w, "the schema is up to date")
+	}
+	return nil
 }
 
 func migrateCmd(env *Env) *cobra.Command {

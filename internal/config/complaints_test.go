@@ -23,7 +23,7 @@ func TestComplaintsOfTheFile(t *testing.T) {
 		"schema: a\nschema: b":        `warren.yaml:2: key "schema" is in line 1 already; keep one of the two`,
 		"retention: {failed: 1d, permanently_failed: 2d}": `permanently_failed is the same as retention.failed, which line 1 sets too; keep one`,
 		"- a":                            `warren.yaml:1: a list is not a mapping; want entries such as "schema: warren"`,
-		"hello":                          `"hello" is not a mapping`,
+		"hello":                          `warren.yaml:1: a plain value is not a mapping; want entries such as "schema: warren"`,
 		"retention: 14d":                 `warren.yaml:1: retention: "14d" is not a mapping; want entries such as "finished: 14d"`,
 		"notify: [1]":                    `notify: a list is not a mapping; want entries such as "attempts: 5"`,
 		"schema: a\n---\nb: c":           `warren.yaml: there is a second document after ---; keep one`,
@@ -34,7 +34,7 @@ func TestComplaintsOfTheFile(t *testing.T) {
 		"schema: [a]":                    `schema: a list is not a plain value`,
 		"schema: ''":                     `schema: "" is not allowed`,
 		"queue_prefix: 'a b'":            `queue_prefix: "a b" is not allowed; use letters`,
-		"default_queue: 'a#'":            `default_queue: "a#" is not a queue name; use 1 to 160 bytes`,
+		"default_queue: 'a#'":            `default_queue: queue "a#" is not a name: use 1 to 100 letters, digits and _ . : -, beginning with a letter, a digit or _`,
 		"queue_type: lazy":               `queue_type: "lazy" is none of auto, classic, quorum`,
 		"log_format: xml":                `log_format: "xml" is none of auto, json, console`,
 		"log_level: loud":                `log_level: "loud" is none of debug, info, warn, error`,
@@ -47,9 +47,10 @@ func TestComplaintsOfTheFile(t *testing.T) {
 		"poll_interval: 1ms":             `poll_interval: "1ms" is not from 50ms to 30s`,
 		"weights: {priorities: {10: 0}}": `weights.priorities: "0" is not a whole number from 1 to 1000`,
 		"weights: {priorities: {11: 1}}": `weights.priorities: priority 11 is not configured`,
-		"weights: {queues: {'a b': 1}}":  `weights.queues: "a b" is not a queue name`,
+		"weights: {queues: {'a b': 1}}":  `weights.queues: queue "a b" is not a name: use 1 to 100 letters`,
 		"hint_size: 1001":                `hint_size: "1001" is not a whole number from 1 to 1000`,
 		"max_attempts: -1":               `max_attempts: "-1" is not a whole number from 0`,
+		"max_attempts: 32768":            `max_attempts: "32768" is not a whole number from 0 to 32767`,
 		"max_file: 0":                    `max_file: "0" is not from 1 byte to 1024GiB`,
 		"max_job_log: 2GiB":              `max_job_log: "2GiB" is not from 0 (jobs have no logs) to 1GiB`,
 		"max_args: 65MiB":                `max_args: "65MiB" is not from 2 bytes to 64MiB`,
@@ -69,15 +70,16 @@ func TestComplaintsOfTheFile(t *testing.T) {
 		"kinds: [mail]":          `warren.yaml:1: kinds: a list is not a mapping; want entries such as "mail: {webhook:`,
 		"kinds: {k: }":           `kinds.k has 0 handlers; want exactly one of webhook, command, probe`,
 		"kinds: {k: {queue: q}}": `kinds.k has 0 handlers`,
-		"kinds: {k: webhook}":    `kinds.k: "webhook" is not a mapping; want entries such as "probe: {}"`,
+		"kinds: {k: webhook}":    `kinds.k: a plain value is not a mapping; want entries such as "probe: {}"`,
 		"kinds: {k: {probe: {}, command: {run: [a]}}}":                          `kinds.k has 2 handlers`,
-		"kinds: {'a b': {probe: {}}}":                                           `"a b" is not a kind; use 1 to 255 bytes without spaces`,
+		"kinds: {'a b': {probe: {}}}":                                           `kinds: kind "a b" is not a name: use 1 to 128 letters, digits and _ . : / -, beginning with a letter, a digit or _`,
 		"kinds:\n k:\n  webhok: {url: x}":                                       `warren.yaml:3: unknown key "webhok" in kinds.k; the nearest known key is "webhook"`,
 		strings.ReplaceAll(kind, "%s", "priority: 7"):                           `kinds.k.priority: priority 7 is not configured (10, 20, 30, 40, 50); add it to priorities`,
 		strings.ReplaceAll(kind, "%s", "priority: high"):                        `kinds.k.priority: "high" is not a priority from 0 to 999`,
 		strings.ReplaceAll(kind, "%s", "priority: "):                            `kinds.k.priority: "" is not a plain value`,
-		strings.ReplaceAll(kind, "%s", "queue: a*"):                             `kinds.k.queue: "a*" is not a queue name`,
+		strings.ReplaceAll(kind, "%s", "queue: a*"):                             `kinds.k.queue: queue "a*" is not a name: use 1 to 100 letters`,
 		strings.ReplaceAll(kind, "%s", "max_attempts: x"):                       `kinds.k.max_attempts: "x" is not a whole number`,
+		strings.ReplaceAll(kind, "%s", "max_attempts: 32768"):                   `kinds.k.max_attempts: "32768" is not a whole number from 0 to 32767`,
 		strings.ReplaceAll(kind, "%s", "timeout: -1s"):                          `kinds.k.timeout: duration "-1s" is negative`,
 		strings.ReplaceAll(kind, "%s", "backoff: 5s"):                           `kinds.k.backoff: "5s" is not a list; want one such as [1s, 5s, 30s]`,
 		strings.ReplaceAll(kind, "%s", "backoff: []"):                           `kinds.k.backoff: the list is empty`,
@@ -93,6 +95,7 @@ func TestComplaintsOfTheFile(t *testing.T) {
 		strings.ReplaceAll(kind, "%s", "max_errors: 0"):                         `kinds.k.max_errors: "0" is not a whole number from 1`,
 		strings.ReplaceAll(kind, "%s", "retry_for: -1s"):                        `kinds.k.retry_for: duration "-1s" is negative`,
 		strings.ReplaceAll(kind, "%s", "max_running: 0"):                        `kinds.k.max_running: "0" is not a whole number from 1`,
+		strings.ReplaceAll(kind, "%s", "breaker: 5"):                            `kinds.k.breaker: a plain value is not a mapping; want entries such as "errors: 10"`,
 		strings.ReplaceAll(kind, "%s", "breaker: {errors: 0}"):                  `kinds.k.breaker.errors: "0" is not a whole number from 1`,
 		strings.ReplaceAll(kind, "%s", "breaker: {within: -1s}"):                `duration "-1s" is negative`,
 		strings.ReplaceAll(kind, "%s", "breaker: {cooldown: 1ms}"):              `a cooldown of 1ms; use 10ms to`,
@@ -101,14 +104,14 @@ func TestComplaintsOfTheFile(t *testing.T) {
 		"kinds: {k: {webhook: {}}}":                                             `kinds.k.webhook: url is missing; want one such as https://example.org/jobs`,
 		"kinds: {k: {webhook: {url: 'ftp://h/'}}}":                              `kinds.k.webhook: url "ftp://h" has neither the scheme http nor https`,
 		"kinds: {k: {webhook: {url: 'http:///x'}}}":                             `has no host`,
-		"kinds: {k: {webhook: http://h}}":                                       `kinds.k.webhook: "http://h" is not a mapping; want entries such as "url: \"https`,
+		"kinds: {k: {webhook: http://h}}":                                       `kinds.k.webhook: a plain value is not a mapping; want entries such as "url: \"https`,
 		"kinds: {k: {webhook: {url: 'http://h', secret: whsec_!}}}":             `secret begins with whsec_, but what follows is not base64`,
 		"kinds: {k: {webhook: {url: 'http://h', secret: }}}":                    `kinds.k.webhook.secret: want a text that is not empty`,
 		"kinds: {k: {webhook: {url: 'http://h', secret: a, secret_file: ok}}}":  `kinds.k.webhook has both secret and secret_file; keep one`,
 		"kinds: {k: {webhook: {url: 'http://h', secret_file: missing}}}":        `kinds.k.webhook.secret_file: open missing: file does not exist; name a file that can be read`,
 		"kinds: {k: {webhook: {url: 'http://h', secret_file: empty}}}":          `kinds.k.webhook.secret_file: empty is empty; put the secret into it`,
 		"kinds: {k: {command: {}}}":                                             `kinds.k.command: run names no program; want a list`,
-		"kinds: {k: {command: {run: resize.py}}}":                               `kinds.k.command.run: "resize.py" is not a list`,
+		"kinds: {k: {command: {run: resize.py}}}":                               `kinds.k.command.run: a plain value is not a list; want one such as ["/usr/bin/python3", "resize.py"]`,
 		"kinds: {k: {command: {run: [a], env: {WARREN_X: b}}}}":                 `kinds.k.command: env "WARREN_X" begins with WARREN_, which is Warren's own`,
 		"kinds: {k: {command: {run: [a], env: {A: [" + canary + "]}}}}":         `kinds.k.command.env.A: want a text that is not empty (the value is not shown)`,
 		"kinds: {k: {command: {run: [a], env: [A=b]}}}":                         `kinds.k.command.env: a list is not a mapping; want entries such as "LANG: C.UTF-8"`,
@@ -158,6 +161,51 @@ func TestComplaintsOfTheFile(t *testing.T) {
 	}
 }
 
+// Where a secret may stand, a value of the wrong shape is not repeated; the place and the remedy are.
+func TestSecretsOfTheWrongShape(t *testing.T) {
+	t.Parallel()
+	const address = "https://me:" + canary + "@hooks.example.org/" + canary
+	for text, want := range map[string]string{
+		"TOKEN=" + canary:                                                                    `warren.yaml:1: a plain value is not a mapping; want entries such as "schema: warren"`,
+		"notify: " + address:                                                                 `warren.yaml:1: notify: a plain value is not a mapping; want entries such as "attempts: 5"`,
+		"notify: [" + address + "]":                                                          `notify: a list is not a mapping`,
+		"notify: {" + address + ": }":                                                        `unknown key (not shown: it may be a secret); the nearest known key is "notify.`,
+		"kinds: '{mail: {webhook: {url: " + address + "}}}'":                                 `kinds: a plain value is not a mapping; want entries such as "mail: {webhook:`,
+		"kinds: {k: " + address + "}":                                                        `kinds.k: a plain value is not a mapping`,
+		"kinds: {k: {webhook: " + address + "}}":                                             `kinds.k.webhook: a plain value is not a mapping; want entries such as "url: \"https://example.org/jobs\""`,
+		"kinds: {k: {webhook: {url: [" + address + "]}}}":                                    `kinds.k.webhook.url: a list is not a plain value`,
+		"kinds: {k: {webhook: {" + address + ": }}}":                                         `unknown key (not shown: it may be a secret) in kinds.k.webhook; the nearest known key is`,
+		"kinds: {k: {webhook: {url: http://h, 'secret=" + canary + "': x}}}":                 `unknown key (not shown: it may be a secret) in kinds.k.webhook`,
+		"kinds: {k: {command: 'TOKEN=" + canary + " a'}}":                                    `kinds.k.command: a plain value is not a mapping; want entries such as "run: [`,
+		"kinds: {k: {command: {run: 'curl -H " + canary + "'}}}":                             `kinds.k.command.run: a plain value is not a list; want one such as ["/usr/bin/python3", "resize.py"]`,
+		"kinds: {k: {command: {run: {curl: " + canary + "}}}}":                               `kinds.k.command.run: a mapping is not a list; want one such as`,
+		"kinds: {k: {command: {run: [a, {b: " + canary + "}]}}}":                             `kinds.k.command.run: the list has a mapping in it`,
+		`kinds: {k: {command: {run: [a, "` + canary + `\0"]}}}`:                              `kinds.k.command: run has the character NUL in item 1 (not shown: it may be a secret)`,
+		"kinds: {k: {command: {run: [a], env: TOKEN=" + canary + "}}}":                       `kinds.k.command.env: a plain value is not a mapping; want entries such as "LANG: C.UTF-8"`,
+		"kinds: {k: {command: {run: [a], env: {TOKEN=" + canary + ": x}}}}":                  `kinds.k.command: env "TOKEN" has an = in its name`,
+		"kinds: {k: {command: {run: [a], env: {TOKEN=" + canary + ": }}}}":                   `kinds.k.command.env.TOKEN: want a text that is not empty (the value is not shown)`,
+		"kinds: {k: {command: {run: [a], env: {A=" + canary + ": x, A=" + canary + ": x}}}}": `key (not shown: it may be a secret) is in line 1 already; keep one of the two`,
+		"kinds: {k: {command: {run: [a], TOKEN=" + canary + ": }}}":                          `unknown key (not shown: it may be a secret) in kinds.k.command; the nearest known key is`,
+		"kinds: {k: {command: {rum: [a]}}}":                                                  `unknown key "rum" in kinds.k.command; the nearest known key is "run"`,
+		"api_token: *" + canary:                                                              `warren.yaml: an alias (a value that begins with *) stands for nothing in this file; put the value into quotes`,
+		"kinds: {k: {webhook: {url: http://h, secret_file: '" + address + "'}}}":             `kinds.k.webhook.secret_file: the value (not shown: it may be a secret) is an address; name a file that holds it`,
+	} {
+		t.Run(text, func(t *testing.T) {
+			t.Parallel()
+			_, err := load(text)
+			wantError(t, err, want, "warren.yaml")
+		})
+	}
+	for variable, want := range map[string]string{
+		"WARREN_KINDS=" + address:                     `WARREN_KINDS: kinds: a plain value is not a mapping`,
+		"WARREN_KINDS={k: {webhook: " + canary + "}}": `kinds.k.webhook: a plain value is not a mapping`,
+		"WARREN_KEYS_FILE=" + address:                 `WARREN_KEYS_FILE: the value (not shown: it may be a secret) is an address; name a file that holds it`,
+	} {
+		_, err := load("", variable)
+		wantError(t, err, want)
+	}
+}
+
 func TestComplaintsOfTheEnvironment(t *testing.T) {
 	t.Parallel()
 	for variable, want := range map[string]string{
@@ -168,7 +216,7 @@ func TestComplaintsOfTheEnvironment(t *testing.T) {
 		"WARREN_CONCURRENCY=x":              `WARREN_CONCURRENCY: concurrency: "x" is not a whole number`,
 		"WARREN_CONCURRENCY=[5]":            `WARREN_CONCURRENCY: concurrency: "[5]" is not a whole number`,
 		"WARREN_PRIORITIES=10;20":           `WARREN_PRIORITIES: priorities: "10;20" is not a priority`,
-		"WARREN_KINDS=mail":                 `WARREN_KINDS: kinds: "mail" is not a mapping`,
+		"WARREN_KINDS=mail":                 `WARREN_KINDS: kinds: a plain value is not a mapping`,
 		"WARREN_KINDS={":                    `WARREN_KINDS: kinds: want a YAML mapping such as {mail: {webhook:`,
 		"WARREN_KINDS=#":                    `WARREN_KINDS: kinds: want a YAML mapping`,
 		"WARREN_KINDS={k: {prob: {}}}":      `WARREN_KINDS: unknown key "prob" in kinds.k; the nearest known key is "probe"`,

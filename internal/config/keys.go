@@ -126,7 +126,7 @@ func jobKeys() []key {
 			}),
 			show: func(c *Config) string { return FormatSize(int64(c.MaxArgs)) },
 		},
-		intKey("max_attempts", "25", func(c *Config) *int { return &c.MaxAttempts }, 0, 1_000_000),
+		intKey("max_attempts", "25", func(c *Config) *int { return &c.MaxAttempts }, 0, maxAttempts),
 		encryptionKeys(),
 		{name: "kinds", block: (*loader).kinds},
 		{name: "schedules", block: (*loader).schedules},
@@ -343,18 +343,27 @@ var (
 	poolName     = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,32}$`)
 	schemaName   = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
 	prefixName   = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
-	// queueName leaves out what is a pattern in a broker or unreadable in a list.
-	queueName = regexp.MustCompile(`^[^\s\x00-\x1f\x7f*#,]+$`)
+	// kindName and queueName are what can be published: the package warren has the same, and a test compares them.
+	kindName  = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:/-]{0,127}$`)
+	queueName = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.:-]{0,99}$`)
 )
 
-// maxQueueName leaves room for prefix and priority in the broker's 255 bytes.
-const maxQueueName = 160
+// maxAttempts is what a row can count; publishing refuses more.
+const maxAttempts = 32767
+
+// CheckKind says whether jobs of a kind can be published.
+func CheckKind(s string) error {
+	if kindName.MatchString(s) {
+		return nil
+	}
+	return fmt.Errorf("kind %.140q is not a name: use 1 to 128 letters, digits and _ . : / -, beginning with a letter, a digit or _", s)
+}
 
 func checkQueue(s string) (string, error) {
-	if len(s) > maxQueueName || !queueName.MatchString(s) {
-		return "", fmt.Errorf("%.200q is not a queue name; use 1 to %d bytes without spaces, control characters, ',', '*' and '#'", s, maxQueueName)
+	if queueName.MatchString(s) {
+		return s, nil
 	}
-	return s, nil
+	return "", fmt.Errorf("queue %.140q is not a name: use 1 to 100 letters, digits and _ . : -, beginning with a letter, a digit or _", s)
 }
 
 func setDatabaseURL(c *Config, s string) error {

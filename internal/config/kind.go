@@ -74,9 +74,6 @@ type Kind struct {
 // webhookTimeout is the default of Kind.Timeout for webhooks.
 const webhookTimeout = time.Minute
 
-// maxKindName is how many bytes a kind's name may have.
-const maxKindName = 255
-
 // fields are the entries of a mapping, each with what reads it.
 type fields map[string]func(n *yaml.Node) error
 
@@ -84,8 +81,8 @@ type fields map[string]func(n *yaml.Node) error
 func (l *loader) kinds(v value, given bool) {
 	if given {
 		l.each(v.node, v.origin, "kinds", func(name string, at, n *yaml.Node) {
-			if name == "" || len(name) > maxKindName || strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r == 0x7f }) {
-				l.complain("%s: %.300q is not a kind; use 1 to %d bytes without spaces and control characters", v.origin.at(at), name, maxKindName)
+			if err := CheckKind(name); err != nil {
+				l.complain("%s: kinds: %w", v.origin.at(at), err)
 				return
 			}
 			l.kind(name, n, v.origin)
@@ -110,7 +107,7 @@ func (l *loader) kind(name string, n *yaml.Node, o origin) {
 		"command":      func(n *yaml.Node) error { k.Command = l.command(path+".command", n, o); return nil },
 		"probe":        func(n *yaml.Node) error { k.Probe = l.probe(path+".probe", n, o); return nil },
 		"queue":        text(func(s string) (err error) { k.Queue, err = checkQueue(s); return err }),
-		"max_attempts": text(func(s string) (err error) { k.MaxAttempts, err = parseInt(s, 0, 1_000_000); return err }),
+		"max_attempts": text(func(s string) (err error) { k.MaxAttempts, err = parseInt(s, 0, maxAttempts); return err }),
 		"on_timeout": text(func(s string) error {
 			v, err := oneOf(s, "retry", "fail")
 			k.TimeoutIsPermanent = v == "fail"
@@ -342,10 +339,10 @@ func (l *loader) block(path string, n *yaml.Node, o origin, known fields) map[st
 		if !ok {
 			near := nearest(name, slices.Sorted(maps.Keys(known)))
 			if near == "" {
-				l.complain("%s: unknown key %q in %s, which has no keys; remove it", o.at(at), name, path)
+				l.complain("%s: unknown key %s in %s, which has no keys; remove it", o.at(at), shownKey(path, name), path)
 				return
 			}
-			l.complain("%s: unknown key %q in %s; the nearest known key is %q", o.at(at), name, path, near)
+			l.complain("%s: unknown key %s in %s; the nearest known key is %q", o.at(at), shownKey(path, name), path, near)
 			return
 		}
 		set[name] = n
@@ -429,14 +426,15 @@ func secretText(to *Secret) func(*yaml.Node) error {
 func (l *loader) command(path string, n *yaml.Node, o origin) *command.Config {
 	c := command.Config{Env: map[string]Secret{}}
 	set := l.block(path, n, o, fields{
-		"run":   func(n *yaml.Node) (err error) { c.Run, err = listOf(n); return err },
+		"run":   func(n *yaml.Node) (err error) { c.Run, err = program(n); return err },
 		"dir":   text(func(s string) error { c.Dir = s; return nil }),
 		"grace": text(func(s string) (err error) { c.Grace, err = ParseDuration(s); return err }),
 		"env": func(n *yaml.Node) error {
 			l.each(n, o, path+".env", func(name string, at, n *yaml.Node) {
 				var s Secret
 				if err := secretText(&s)(resolve(n)); err != nil {
-					l.complain("%s: %s.env.%s: %w", o.at(at), path, name, err)
+					variable, _, _ := strings.Cut(name, "=") // what follows may be the secret
+					l.complain("%s: %s.env.%s: %w", o.at(at), path, variable, err)
 				}
 				c.Env[name] = s
 				l.list(path+".env."+name, mask, o.at(n))
@@ -455,6 +453,14 @@ func (l *loader) command(path string, n *yaml.Node, o origin) *command.Config {
 		l.list(path+".grace", FormatDuration(c.Grace), o.at(set["grace"]))
 	}
 	return &c
+}
+
+// program reads a program and its arguments. A command line for a shell is not repeated: it may hold a password.
+func program(n *yaml.Node) ([]string, error) {
+	if n.Kind != yaml.SequenceNode {
+		return nil, errors.New(shape(n) + ` is not a list; want one such as ["/usr/bin/python3", "resize.py"]`)
+	}
+	return listOf(n)
 }
 
 // listStrings writes a list as YAML does. An argument may hold a password.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -77,11 +78,22 @@ func isNull(n *yaml.Node) bool {
 	return n.Kind == yaml.ScalarNode && n.Tag == "!!null"
 }
 
-// describe says what a node is, without its content unless that is short and plain.
+// describe says what a node is; a plain value, by its content. Where that may be a secret, see shape.
 func describe(n *yaml.Node) string {
+	if n = resolve(n); n.Kind == yaml.ScalarNode {
+		return strconv.Quote(n.Value)
+	}
+	return shape(n)
+}
+
+// shape says what a node is, and nothing of what is in it.
+func shape(n *yaml.Node) string {
 	switch n = resolve(n); n.Kind {
 	case yaml.ScalarNode:
-		return strconv.Quote(n.Value)
+		if isNull(n) {
+			return "nothing"
+		}
+		return "a plain value"
 	case yaml.SequenceNode:
 		return "a list"
 	case yaml.MappingNode:
@@ -90,6 +102,24 @@ func describe(n *yaml.Node) string {
 		return "nothing of use"
 	}
 	return "nothing"
+}
+
+// private says whether what stands at a path where a mapping belongs may be a secret: the block of a webhook or a
+// command pulled to one line, or all of that as a text.
+func private(path string) bool {
+	outer, _, _ := strings.Cut(path, ".")
+	return outer == "" || outer == "notify" || outer == "kinds"
+}
+
+// plainKey is what a mistyped key looks like; an address or NAME=VALUE does not.
+var plainKey = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
+
+// shownKey is a key of the mapping at a path, for a complaint.
+func shownKey(path, key string) string {
+	if private(path) && !plainKey.MatchString(key) {
+		return "(not shown: it may be a secret)"
+	}
+	return strconv.Quote(key)
 }
 
 // file takes in the YAML file, if there is one.
@@ -126,7 +156,7 @@ func (l *loader) group(group string, n *yaml.Node, o origin) {
 func (l *loader) known(name string, at, n *yaml.Node, o origin, candidates []string) {
 	k, ok := lookup(name)
 	if !ok {
-		l.complain("%s: unknown key %q; the nearest known key is %q", o.at(at), name, nearest(name, candidates))
+		l.complain("%s: unknown key %s; the nearest known key is %q", o.at(at), shownKey("", name), nearest(name, candidates))
 		return
 	}
 	if isNull(n) {
@@ -141,28 +171,32 @@ func (l *loader) known(name string, at, n *yaml.Node, o origin, candidates []str
 
 // each calls f for every entry of a mapping, and complains when it is none or has one twice.
 // Nothing at all (`retention:`) is a mapping without entries.
-func (l *loader) each(n *yaml.Node, o origin, name string, f func(name string, at, n *yaml.Node)) {
+func (l *loader) each(n *yaml.Node, o origin, path string, f func(name string, at, n *yaml.Node)) {
 	m := resolve(n)
 	if isNull(m) {
 		return
 	}
 	where := o.at(n)
-	if name != "" {
-		where += ": " + name
+	if path != "" {
+		where += ": " + path
 	}
 	if m.Kind != yaml.MappingNode {
-		l.complain("%s: %s is not a mapping; want entries such as %q", where, describe(n), exampleOf(name))
+		what := describe
+		if private(path) {
+			what = shape
+		}
+		l.complain("%s: %s is not a mapping; want entries such as %q", where, what(n), exampleOf(path))
 		return
 	}
 	seen := map[string]int{}
 	for i := 0; i+1 < len(m.Content); i += 2 {
 		k, v := resolve(m.Content[i]), m.Content[i+1]
 		if k.Kind != yaml.ScalarNode {
-			l.complain("%s: %s cannot be a key; want a plain name", o.at(m.Content[i]), describe(k))
+			l.complain("%s: %s cannot be a key; want a plain name", o.at(m.Content[i]), shape(k))
 			continue
 		}
 		if line, twice := seen[k.Value]; twice {
-			l.complain("%s: key %q is in line %d already; keep one of the two", o.at(m.Content[i]), k.Value, line)
+			l.complain("%s: key %s is in line %d already; keep one of the two", o.at(m.Content[i]), shownKey(path, k.Value), line)
 			continue
 		}
 		seen[k.Value] = m.Content[i].Line
@@ -198,6 +232,8 @@ func exampleOf(name string) string {
 		return `url: "https://example.org/jobs"`
 	case strings.HasSuffix(name, ".command"):
 		return `run: ["/usr/bin/python3", "resize.py"]`
+	case strings.HasSuffix(name, ".breaker"):
+		return "errors: 10"
 	case strings.HasSuffix(name, ".env"):
 		return "LANG: C.UTF-8"
 	case strings.HasPrefix(name, "kinds."):
@@ -246,6 +282,9 @@ func (l *loader) environ() {
 
 // secretFile reads a secret from a file; a line break at its end is not a part of it.
 func (l *loader) secretFile(path string) (string, error) {
+	if strings.Contains(path, "://") {
+		return "", errors.New("the value (not shown: it may be a secret) is an address; name a file that holds it")
+	}
 	b, err := l.src.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("%w; name a file that can be read", err)

@@ -88,7 +88,7 @@ func (l *loader) schedule(name string, at, n *yaml.Node, o origin) warren.Schedu
 		"priority":     text(func(v string) error { p, err := l.priority(v); opts.Priority = &p; return err }),
 		"serial_group": text(func(v string) error { opts.SerialGroup = v; return nil }),
 		"max_attempts": text(func(v string) (err error) {
-			if opts.MaxAttempts, err = parseInt(v, 0, 32767); opts.MaxAttempts == 0 {
+			if opts.MaxAttempts, err = parseInt(v, 0, maxAttempts); opts.MaxAttempts == 0 {
 				opts.MaxAttempts = warren.Unlimited
 			}
 			return err

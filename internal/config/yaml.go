@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -15,9 +16,12 @@ var errEmpty = errors.New("it is empty")
 func parseYAML(text []byte) (*yaml.Node, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc, more yaml.Node
-	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+	switch err := dec.Decode(&doc); {
+	case errors.Is(err, io.EOF):
 		return nil, nil
-	} else if err != nil {
+	case err != nil && strings.Contains(err.Error(), "unknown anchor"): // it names it: a password that begins with *
+		return nil, errors.New("an alias (a value that begins with *) stands for nothing in this file; put the value into quotes")
+	case err != nil:
 		return nil, err
 	}
 	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {

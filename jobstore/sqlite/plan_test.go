@@ -72,7 +72,7 @@ func sorts() []string {
 // small are tables, aliases and parts of queries that never hold much.
 func small() []string {
 	return []string{
-		"w", "o", "g", "groups", "json_each", "warren_consumers", "warren_kinds", "warren_settings", "warren_paused_queues", "job_pauses", "c", "k", "s", "p", "bands", "b", "t", "held", "h",
+		"w", "o", "g", "groups", "json_each", "warren_consumers", "warren_kinds", "warren_settings", "warren_paused_queues", "job_pauses", "c", "k", "q", "s", "p", "bands", "b", "t", "held", "h",
 		"CONSTANT",
 	}
 }
