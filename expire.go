@@ -30,61 +30,42 @@ func (i *Item) expires() error {
 }
 
 // unstartedMember is the member of metadata that a job which may expire gets when it is handed back before its handler began:
-// the lease tells whether it has begun since, and when it was due is not lost with the hand-back.
+// the number of that lease. So the next one tells whether it has begun since. A hand-back leaves alone when the job was due.
 const unstartedMember = "warren_unstarted"
 
-type unstarted struct {
-	Lease int64     `json:"lease"`
-	Due   time.Time `json:"due"`
-}
-
-// expiry reads how late a job may start and when it was due. It reports false for a job that may start however late,
-// as one that has started before.
-func expiry(job *jobstore.Job) (after time.Duration, due time.Time, may bool) {
+// expiry reads how late a job may start. It reports false for a job that may start however late, as one that has started before.
+func expiry(job *jobstore.Job) (after time.Duration, may bool) {
 	if !bytes.Contains(job.Metadata, []byte(expireMember)) {
-		return 0, due, false
+		return 0, false
 	}
 	var said struct {
-		After     string    `json:"warren_expire_after"`
-		Unstarted unstarted `json:"warren_unstarted"`
+		After     string `json:"warren_expire_after"`
+		Unstarted int64  `json:"warren_unstarted"`
 	}
 	if json.Unmarshal(job.Metadata, &said) != nil {
-		return 0, due, false
+		return 0, false
 	}
 	after, err := time.ParseDuration(said.After)
-	switch {
-	case err != nil:
-		return 0, due, false
-	case job.LeaseNo == 1:
-		return after, job.AvailableAt, true
-	case said.Unstarted.Lease == job.LeaseNo-1:
-		return after, said.Unstarted.Due, true
-	}
-	return 0, due, false
+	return after, err == nil && said.Unstarted == job.LeaseNo-1
 }
 
 // stillUnstarted is what the metadata of a job say when it is handed back unstarted; nil for one that cannot expire.
 func stillUnstarted(job *jobstore.Job) json.RawMessage {
-	_, due, may := expiry(job)
-	if !may {
+	if _, may := expiry(job); !may {
 		return nil
 	}
-	note, err := json.Marshal(map[string]unstarted{unstartedMember: {Lease: job.LeaseNo, Due: due}})
-	if err != nil {
-		return nil // of a time beyond the year 9999, which no job has
-	}
-	return note
+	return fmt.Appendf(nil, `{%q: %d}`, unstartedMember, job.LeaseNo)
 }
 
 // inTime ends a job as CANCELLED that starts for the first time too late after it was due. Both times are the
 // database's. A later attempt is in time: the job has started before.
 func inTime(next RawHandler) RawHandler {
 	return func(ctx context.Context, job *jobstore.Job) error {
-		after, due, may := expiry(job)
+		after, may := expiry(job)
 		if !may || job.AttemptedAt == nil {
 			return next(ctx, job)
 		}
-		if late := job.AttemptedAt.Sub(due); late > after {
+		if late := job.AttemptedAt.Sub(job.AvailableAt); late > after {
 			return &worker.ExpiredError{Late: late, After: after}
 		}
 		return next(ctx, job)

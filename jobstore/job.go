@@ -189,7 +189,8 @@ type Outcome struct {
 	State State
 	// Delay is when a TemporarilyFailed, Waiting or Ready row is due again, from the database's now().
 	Delay time.Duration
-	// Uncount gives the attempt back: waiting and handed-back jobs used none.
+	// Uncount gives the attempt back: waiting and handed-back jobs used none. A Ready job without a delay then is
+	// due since when it was.
 	Uncount bool
 	// Error is the text for the row: valid UTF-8 without NUL, at most 8 KiB. A failure appends it
 	// to the history. For a Finished job it is the reason it was skipped.

@@ -54,7 +54,7 @@ type ClaimConfig struct {
 }
 
 // claiming turns numbers or order into work, whatever happens to the replies. It is used by one
-// goroutine only: releasing unknown rows while another claims would release that claim's.
+// goroutine only: what another had claimed meanwhile would be unknown to a look for what is.
 type claiming struct {
 	cfg    ClaimConfig
 	doubts []doubt
@@ -212,7 +212,8 @@ func (c *claiming) someByNumber(ctx context.Context, ids []jobstore.ID) (works [
 // whoever has to know that nothing is left.
 func (c *claiming) byOrder(ctx context.Context, n int, whole bool) (works []worker.Work, busy bool, err error) {
 	works, err = c.claim(ctx, func(ctx context.Context, by jobstore.Claimant) ([]jobstore.Lease, error) {
-		if by.Whole = whole; c.cfg.Turns != nil {
+		// A look at everything may take longer than a statement may; then what can be looked at has to do.
+		if by.Whole = whole && !by.Again; c.cfg.Turns != nil {
 			by.Turns = c.cfg.Turns.next()
 		}
 		leases, err := c.cfg.Store.ClaimNext(ctx, by, n)

@@ -137,6 +137,7 @@ func (f *PolledFeed) Run(ctx context.Context) error {
 // on with what is there and are told that no more will come.
 func (f *PolledFeed) feed(ctx context.Context) {
 	var empty time.Time // since when, zero = it is not
+	whole := false      // the next claim looks at everything: an empty answer to it is the end
 	for ctx.Err() == nil {
 		f.claiming.pulse.Beat()
 		f.claiming.settleDoubts(ctx)
@@ -156,7 +157,7 @@ func (f *PolledFeed) feed(ctx context.Context) {
 		quiet := f.cfg.UntilEmpty && f.quiet(ctx)
 		offered := f.takeOffered()
 		began := time.Now()
-		works, busy, err := f.claiming.byOrder(ctx, room, quiet)
+		works, busy, err := f.claiming.byOrder(ctx, room, whole)
 		f.pass(offered, works)
 		if err != nil {
 			return // the claim only gives up because ctx ended
@@ -165,11 +166,15 @@ func (f *PolledFeed) feed(ctx context.Context) {
 		f.hand.put(works)
 		switch {
 		case len(works) > 0 || !quiet || busy:
-			empty = time.Time{}
+			empty, whole = time.Time{}, false
 		case empty.IsZero():
 			empty = began
 		}
 		if !empty.IsZero() && time.Since(empty) >= f.cfg.EmptyFor {
+			if !whole {
+				whole = true
+				continue
+			}
 			f.hand.finish()
 			f.claiming.pulse.Rest()
 			<-ctx.Done()

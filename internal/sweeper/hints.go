@@ -38,7 +38,7 @@ const (
 	announceMany = 20_000
 )
 
-// lostHintsOnce looks at the oldest claimable row of each band that has a living consumer.
+// lostHintsOnce looks at the oldest row of each band that has a living consumer.
 func (s *Sweeper) lostHintsOnce(ctx context.Context) (time.Duration, error) {
 	bands, err := s.cfg.Store.LiveBands(ctx)
 	if err != nil {
@@ -101,7 +101,7 @@ func (s *Sweeper) announceFrom(ctx context.Context, oldest jobstore.Ref, was *si
 func (s *Sweeper) announceClaimable(ctx context.Context, oldest jobstore.Ref, was *sighting, limit int) (total int, done bool, err error) {
 	from := oldest.ID
 	for looked := 0; total < limit && looked < announceMany; {
-		n := min(limit-total, 5000)
+		n := min(max(limit-total, announceSome), 5000, announceMany-looked)
 		refs, next, err := s.cfg.Store.ReadyFrom(ctx, oldest.Band, from, n)
 		if err != nil {
 			return total, false, err
@@ -125,6 +125,9 @@ func (s *Sweeper) announceClaimable(ctx context.Context, oldest jobstore.Ref, wa
 			break
 		}
 		from = next
+	}
+	if total > 0 {
+		was.passed = 0 // by the next round there may be others before these
 	}
 	return total, true, nil
 }

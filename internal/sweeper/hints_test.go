@@ -129,6 +129,20 @@ func TestWhatNobodyMayClaimHidesNoLostHint(t *testing.T) {
 	}
 }
 
+// One job that can be claimed before many that cannot is one announcement and few looks.
+func TestFewThatCanBeClaimedAreNotLookedForOneByOne(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.oldest, r.ready, r.depth = refs(5, 5), refs(5, 60_000), 1
+		r.unclaimable, r.claimable = 60_001, 499
+		r.once(r.s.LostHintsOnce)
+		r.once(r.s.LostHintsOnce)
+		if n, looks := len(r.told()), r.count("ready from"); n != 499 || looks > 41 {
+			t.Errorf("%d announced after %d looks, want 499 after 40", n, looks)
+		}
+	})
+}
+
 func TestABrokerThatHasNothingIsFilledUpInBulk(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(r *rig) {

@@ -35,6 +35,7 @@ type store struct {
 	oldest      []jobstore.Ref
 	ready       []jobstore.Ref
 	unclaimable jobstore.ID // those of ready with smaller numbers are for nobody
+	claimable   jobstore.ID // but for so many from 5 on
 	heads       []jobstore.Ref
 	bands       []jobstore.Band
 	rescue      []jobstore.Rescued // one a call, then nothing
@@ -165,7 +166,7 @@ func (s *store) ReadyFrom(ctx context.Context, band jobstore.Band, from jobstore
 	if len(rest) >= limit {
 		rest, next = rest[:limit], rest[limit-1].ID+1
 	}
-	return slices.DeleteFunc(rest, func(r jobstore.Ref) bool { return r.ID < s.unclaimable }), next, err
+	return slices.DeleteFunc(rest, func(r jobstore.Ref) bool { return r.ID < s.unclaimable && r.ID >= 5+s.claimable }), next, err
 }
 
 func (s *store) Heads(ctx context.Context, limit int) ([]jobstore.Ref, error) {

@@ -138,7 +138,7 @@ func blames(err error) bool {
 
 // longestBatch is after what time a batch is given up. The database ends statements earlier; this is for a network that
 // swallows what it is given, where callers would else wait behind it until the kernel gives up, a quarter of an hour.
-const longestBatch = 4 * protocolTimeout
+const longestBatch = 10 * protocolTimeout
 
 func (b *batcher[T, R]) bounded(ctx context.Context, items []T) ([]R, error) {
 	ctx, cancel := context.WithTimeout(ctx, longestBatch)

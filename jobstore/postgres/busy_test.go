@@ -110,3 +110,27 @@ func TestAClaimLocksWhatItTakes(t *testing.T) {
 		})
 	}
 }
+
+// A job whose row may not be written keeps no other from being claimed.
+func TestAClaimGoesOnWithoutARowThatMayNotBeWritten(t *testing.T) {
+	t.Parallel()
+	s, dsn := fresh(t)
+	conn := connect(t, dsn)
+	by := register(t, s)
+	var ids []jobstore.ID
+	for range 5 {
+		ids = append(ids, place(t, conn, jobstore.Ready))
+	}
+	exec(t, conn, "UPDATE warren.jobs SET serial_group = 'g' || id WHERE id = ANY ($1)", ids[3:])
+	exec(t, conn, "UPDATE warren.jobs SET identifier = 'bad' WHERE id = ANY ($1)", []jobstore.ID{ids[1], ids[3]})
+	exec(t, conn, "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END'")
+	exec(t, conn, "CREATE TRIGGER refuse BEFORE UPDATE ON warren.jobs_live FOR EACH ROW WHEN (NEW.identifier = 'bad') EXECUTE FUNCTION refuse()")
+	got, err := s.Claim(t.Context(), by, ids)
+	var claimed []jobstore.ID
+	for _, l := range got.Leases {
+		claimed = append(claimed, l.Job.ID)
+	}
+	if slices.Sort(claimed); err != nil || !slices.Equal(claimed, []jobstore.ID{ids[0], ids[2], ids[4]}) {
+		t.Errorf("claimed %v, %v, want all but %d and %d", claimed, err, ids[1], ids[3])
+	}
+}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"go.uber.org/zap"
 
 	"github.com/warrenq/warren/jobstore"
 )
@@ -51,9 +53,9 @@ func (s *Store) Claim(ctx context.Context, by jobstore.Claimant, ids []jobstore.
 // claimNumbers takes the plain ones first, which mostly are all.
 func (s *Store) claimNumbers(ctx context.Context, by jobstore.Claimant, ids []jobstore.ID) (got jobstore.Claimed, err error) {
 	if !s.plain.tries() {
-		return s.claim(ctx, claimSQL, by, len(ids), ids)
+		return s.claimEach(ctx, claimSQL, by, ids)
 	}
-	if got, err = s.claim(ctx, claimPlainSQL, by, len(ids), ids); err != nil {
+	if got, err = s.claimEach(ctx, claimPlainSQL, by, ids); err != nil {
 		return got, err
 	}
 	granted := make(map[jobstore.ID]bool, len(got.Leases))
@@ -64,13 +66,45 @@ func (s *Store) claimNumbers(ctx context.Context, by jobstore.Claimant, ids []jo
 	if len(left) == 0 {
 		return got, nil
 	}
-	others, err := s.claim(ctx, claimSQL, by, len(left), left)
+	others, err := s.claimEach(ctx, claimSQL, by, left)
 	if err != nil { // told, although some are granted: whatever this one granted is looked for together with them
 		return got, err
 	}
 	s.plain.learn(len(others.Leases) <= len(got.Leases))
 	others.Leases = append(got.Leases, others.Leases...)
 	return others, nil
+}
+
+// claimEach claims all at once. Where the row of one job refuses that (a trigger or a rule that somebody has added says
+// no to it), each is claimed alone, and that one is left to whoever reads the log.
+func (s *Store) claimEach(ctx context.Context, text string, by jobstore.Claimant, ids []jobstore.ID) (jobstore.Claimed, error) {
+	got, err := s.claim(ctx, text, by, len(ids), ids)
+	if !refusesRow(err) {
+		return got, err
+	}
+	got = jobstore.Claimed{}
+	for _, id := range ids {
+		one, err := s.claim(ctx, text, by, 1, []jobstore.ID{id})
+		switch {
+		case refusesRow(err):
+			s.log.Error("a job cannot be claimed: its row may not be written", zap.Int64("job_id", int64(id)), zap.Error(err))
+		case err != nil:
+			return got, err
+		}
+		got.Leases, got.UnknownKind, got.Busy = append(got.Leases, one.Leases...), append(got.UnknownKind, one.UnknownKind...), append(got.Busy, one.Busy...)
+	}
+	return got, nil
+}
+
+// refusesRow reports whether an error is about a row that was to be written. Nothing was, then.
+func refusesRow(err error) bool {
+	if err == nil {
+		return false
+	}
+	var pg *pgconn.PgError
+	raised := errors.As(err, &pg) && pg.Code == "P0001" // by a trigger that says no more than that
+	c := classify(err)
+	return raised || c == data || c == refused
 }
 
 // plainness says whether claims of plain jobs are tried before claims of any. Where most jobs are of serial groups, that would

@@ -201,7 +201,7 @@ func TestHalfAClaimIsAnError(t *testing.T) {
 			by := register(t, s)
 			plain, member := place(t, conn, jobstore.Ready), place(t, conn, jobstore.Ready)
 			exec(t, conn, "UPDATE warren.jobs SET serial_group = 'g' WHERE id = $1", member)
-			exec(t, conn, "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END'")
+			exec(t, conn, "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$ USING ERRCODE = $$query_canceled$$; END'")
 			exec(t, conn, "CREATE TRIGGER refuse BEFORE UPDATE ON warren.jobs_live FOR EACH ROW WHEN (NEW.serial_group IS NOT NULL) EXECUTE FUNCTION refuse()")
 			if got, err := claim(s, by, []jobstore.ID{plain, member}); err == nil {
 				t.Fatalf("claimed %v without an error, although the statement for %d failed", got, member)

@@ -67,7 +67,8 @@ func (s *Store) Return(ctx context.Context, by jobstore.HolderID, leases map[job
 }
 
 // recordSQL writes outcomes under their lease. What has ended leaves jobs_live for jobs_history,
-// the rest stays. The group's row goes with the lease, whichever it is.
+// the rest stays, and what is handed back as if it had not been claimed is due since when it was. The group's row goes with
+// the lease, whichever it is.
 const recordSQL = `-- warren: record
 WITH o AS MATERIALIZED (
   SELECT o.*, make_interval(secs => o.delay / 1e6) AS pause,
@@ -89,7 +90,8 @@ history AS (
 ),
 kept AS (
   UPDATE @schema@.jobs_live j
-  SET state = o.state, holder = NULL, claim_token = NULL, outcome_lease = o.lease, available_at = now() + o.pause,
+  SET state = o.state, holder = NULL, claim_token = NULL, outcome_lease = o.lease,
+      available_at = CASE WHEN o.state = 'READY' AND o.delay = 0 AND o.uncount THEN j.available_at ELSE now() + o.pause END,
       announce_at = CASE WHEN o.state = 'READY' AND o.delay > 0 THEN now() + o.pause END,
       error = CASE WHEN o.error IS NOT NULL THEN o.error ELSE j.error END,
       (attempts, errors, output, metadata, duration_ms, memory) = ROW (` + recordValues + `)

@@ -3,8 +3,10 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -237,7 +239,7 @@ func TestNobodyWritesTimesThatCannotBeRead(t *testing.T) {
 	conn := connect(t, dsn)
 	id := place(t, conn, jobstore.Scheduled)
 	for _, set := range []string{
-		"available_at = 'infinity'", "available_at = '-infinity'", "available_at = '10000-01-01 00:00+00'", "every = '291 years'",
+		"available_at = 'infinity'", "available_at = '-infinity'", "available_at = '10000-01-01 00:00+00'", "every = '293 years'",
 		"timeout = '1000000 years'", "unique_for = '300000 years'",
 	} {
 		_, err := conn.Exec(t.Context(), "UPDATE warren.jobs SET "+set+" WHERE id = $1", id)
@@ -245,7 +247,7 @@ func TestNobodyWritesTimesThatCannotBeRead(t *testing.T) {
 			t.Errorf("%s: %v, want it refused", set, err)
 		}
 	}
-	exec(t, conn, "UPDATE warren.jobs SET available_at = '9999-12-31 23:59:59+00', timeout = '290 years' WHERE id = $1", id)
+	exec(t, conn, "UPDATE warren.jobs SET available_at = '9999-12-31 23:59:59+00', timeout = '292 years' WHERE id = $1", id)
 	look, err := s.Look(t.Context())
 	if err != nil || look.Next <= 0 {
 		t.Errorf("with a job of the year 9999: %+v, %v", look, err)
@@ -261,14 +263,22 @@ func TestTimesThatCannotBeReadAreMended(t *testing.T) {
 	s, dsn := fresh(t)
 	conn := connect(t, dsn)
 	by := register(t, s)
-	scheduled, running := place(t, conn, jobstore.Scheduled), place(t, conn, jobstore.Ready)
+	scheduled, running, ready := place(t, conn, jobstore.Scheduled), place(t, conn, jobstore.Ready), place(t, conn, jobstore.Ready)
 	got, err := s.Claim(t.Context(), by, []jobstore.ID{running})
 	if err != nil || len(got.Leases) != 1 {
 		t.Fatal(got, err)
 	}
-	exec(t, conn, `ALTER TABLE warren.jobs_live DROP CONSTRAINT "jobs_times: years 1970 to 9999, intervals up to 290 years"`)
+	longest, err := s.Insert(t.Context(), []jobstore.NewJob{{Kind: "k", Queue: "default", Priority: 10, Timeout: math.MaxInt64}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(t, conn, `ALTER TABLE warren.jobs_live DROP CONSTRAINT "jobs_times: years 1970 to 9999, intervals up to 292 years"`)
 	exec(t, conn, "UPDATE warren.jobs SET available_at = 'infinity', timeout = '1000000 years' WHERE id = $1", scheduled)
 	exec(t, conn, "UPDATE warren.jobs SET timeout = '1000000 years' WHERE id = $1", running)
+	exec(t, conn, "ALTER TABLE warren.jobs_live DISABLE TRIGGER guard_job")
+	exec(t, conn, "UPDATE warren.jobs SET available_at = '-infinity' WHERE id = $1", running)
+	exec(t, conn, "UPDATE warren.jobs SET available_at = 'infinity' WHERE id = $1", ready)
+	exec(t, conn, "ALTER TABLE warren.jobs_live ENABLE TRIGGER guard_job")
 	exec(t, conn, "DELETE FROM warren.schema_migrations WHERE number = 19")
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
@@ -276,9 +286,18 @@ func TestTimesThatCannotBeReadAreMended(t *testing.T) {
 	if j, err := s.Get(t.Context(), scheduled); err != nil || j.AvailableAt.UTC().Year() != 9999 {
 		t.Errorf("a job that was due at infinity reads as %+v, %v", j, err)
 	}
-	if rec, err := s.Record(t.Context(), by.Holder, []jobstore.Outcome{{ID: running, LeaseNo: got.Leases[0].Job.LeaseNo, State: jobstore.Finished}}); err != nil ||
-		len(rec.Fenced) > 0 {
+	if j, err := s.Get(t.Context(), ready); err != nil || j.State != jobstore.Scheduled || j.AvailableAt.UTC().Year() != 9999 {
+		t.Errorf("a READY job that was due at infinity reads as %+v, %v", j, err)
+	}
+	if j, err := s.Get(t.Context(), longest[0].ID); err != nil || j.Timeout < math.MaxInt64-10_000 {
+		t.Errorf("the longest timeout that Go knows reads as %+v, %v", j, err)
+	}
+	kept := jobstore.Outcome{ID: running, LeaseNo: got.Leases[0].Job.LeaseNo, State: jobstore.TemporarilyFailed, Error: "e", Delay: time.Hour}
+	if rec, err := s.Record(t.Context(), by.Holder, []jobstore.Outcome{kept}); err != nil || len(rec.Fenced) > 0 {
 		t.Errorf("the outcome of the one that ran: %+v, %v", rec, err)
+	}
+	if _, err := conn.Exec(t.Context(), "UPDATE warren.jobs SET mode = 'unique', identifier = 'i' WHERE id = $1", ready); err == nil {
+		t.Error("the rules of jobs are off")
 	}
 }
 
@@ -336,7 +355,7 @@ func TestEnqueue(t *testing.T) {
 		"'mail', available_at => 'infinity'":             "available_at infinity is outside of the years 1970 to 9999",
 		"'mail', available_at => '-infinity'":            "available_at -infinity is outside of the years 1970 to 9999",
 		"'mail', available_at => '10000-01-01 00:00+00'": "is outside of the years 1970 to 9999",
-		"'mail', mode => 'recurring', identifier => 'x', every => '291 years'": "every 291 years is longer than 290 years",
+		"'mail', mode => 'recurring', identifier => 'x', every => '293 years'": "every 293 years is longer than 292 years",
 		"'mail', to_jsonb(repeat('x', 200))":                                   "args have 202 bytes, more than the 200",
 		"'mail', mode => 'recurring', identifier=>'x', every=>'0'":             "needs every",
 	} {

@@ -169,7 +169,7 @@ UPDATE jobs SET ` + settledColumns + `, finished_at = o.value ->> 2, error = o.v
 FROM json_each(?1) o WHERE jobs.id = o.value ->> 0`
 
 const keepSQL = `-- warren: record attempts
-UPDATE jobs SET ` + settledColumns + `, available_at = o.value ->> 2, error = coalesce(o.value ->> 4, error), announce_at = o.value ->> 10
+UPDATE jobs SET ` + settledColumns + `, available_at = coalesce(o.value ->> 2, available_at), error = coalesce(o.value ->> 4, error), announce_at = o.value ->> 10
 FROM json_each(?1) o WHERE jobs.id = o.value ->> 0`
 
 // settling gathers outcomes that are to be written under their leases.
@@ -203,8 +203,12 @@ func (w *settling) add(l *leased, o *jobstore.Outcome) error {
 	due := later(w.now, o.Delay)
 	values[2] = due
 	var announce *string
-	if o.State == jobstore.Ready && o.Delay > 0 {
+	switch {
+	case o.State != jobstore.Ready:
+	case o.Delay > 0:
 		announce = &due
+	case o.Uncount: // as if it had not been claimed
+		values[2] = nil
 	}
 	w.keep = append(w.keep, append(values, announce))
 	return nil

@@ -169,6 +169,9 @@ func recordHandedBack(w *world) {
 	now.Uncount, later.Uncount, later.Delay = true, true, time.Hour
 	w.same("released", refIDs(w.recorded(by, now, later)), now.ID)
 	w.same("claimed", idsOf(w.claim(w.consumer(), ids...)), now.ID)
+	if j := w.get(now.ID); !j.AvailableAt.Equal(leases[0].Job.AvailableAt) {
+		w.Fatalf("a job handed back is due since %s, not since %s", j.AvailableAt, leases[0].Job.AvailableAt)
+	}
 	j := w.get(later.ID)
 	if j.State != jobstore.Ready || j.Attempts != 0 || j.AnnounceAt == nil || j.AnnounceAt.Before(j.AvailableAt) {
 		w.Fatalf("a job handed back for later is %+v", j)

@@ -1,25 +1,33 @@
 -- Times that everybody can read. One row due at infinity, from which nothing can be subtracted, or with a timeout of a
 -- million years, stops the sweep or the claim that meets it, and with that every other job. So nobody may write one.
 
--- A row that is PROCESSING is left to its consumer; what that records is no longer bound by this.
-UPDATE @schema@.jobs_live SET
-    available_at = greatest(least(available_at, '9999-12-31 00:00+00'), '1970-01-01 00:00+00'),
-    every = least(every, interval '290 years'),
-    timeout = least(timeout, interval '290 years'),
-    unique_for = least(unique_for, interval '290 years')
-WHERE state <> 'PROCESSING' AND (available_at < '1970-01-01 00:00+00' OR available_at >= '10000-01-01 00:00+00'
-    OR every > interval '290 years' OR timeout > interval '290 years' OR unique_for > interval '290 years');
-
--- 290 years are what a count of nanoseconds holds in 64 bits. What is NULL passes.
-ALTER TABLE @schema@.jobs_live ADD CONSTRAINT "jobs_times: years 1970 to 9999, intervals up to 290 years" CHECK (
+-- 9223372036.854775 seconds, 292 years, are what a count of nanoseconds holds in 64 bits. What is NULL passes. The rule comes
+-- before the rows are mended, because with it comes a lock: nobody writes another such row meanwhile.
+ALTER TABLE @schema@.jobs_live ADD CONSTRAINT "jobs_times: years 1970 to 9999, intervals up to 292 years" CHECK (
     available_at >= '1970-01-01 00:00+00' AND available_at < '10000-01-01 00:00+00'
-    AND every <= interval '290 years' AND timeout <= interval '290 years' AND unique_for <= interval '290 years') NOT VALID;
+    AND extract(epoch FROM every) <= 9223372036.854775 AND extract(epoch FROM timeout) <= 9223372036.854775
+    AND extract(epoch FROM unique_for) <= 9223372036.854775) NOT VALID;
+
+-- guard_job would refuse the rows that are PROCESSING, and they have to be mended too: most outcomes keep them.
+ALTER TABLE @schema@.jobs_live DISABLE TRIGGER guard_job;
+UPDATE @schema@.jobs_live SET
+    state = CASE WHEN state = 'READY' AND available_at > now() THEN 'SCHEDULED' ELSE state END,
+    available_at = greatest(least(available_at, '9999-12-31 00:00+00'), '1970-01-01 00:00+00'),
+    every = CASE WHEN extract(epoch FROM every) > 9223372036.854775 THEN interval '106751 days' ELSE every END,
+    timeout = CASE WHEN extract(epoch FROM timeout) > 9223372036.854775 THEN interval '106751 days' ELSE timeout END,
+    unique_for = CASE WHEN extract(epoch FROM unique_for) > 9223372036.854775 THEN interval '106751 days' ELSE unique_for END
+WHERE available_at < '1970-01-01 00:00+00' OR available_at >= '10000-01-01 00:00+00' OR extract(epoch FROM every) > 9223372036.854775
+    OR extract(epoch FROM timeout) > 9223372036.854775 OR extract(epoch FROM unique_for) > 9223372036.854775;
+ALTER TABLE @schema@.jobs_live ENABLE TRIGGER guard_job;
 
 -- As in 0002, but the next of a series can always be written.
 CREATE OR REPLACE FUNCTION @schema@.job_ended() RETURNS trigger
 LANGUAGE plpgsql SET search_path = @schema@, pg_temp AS $$
+#variable_conflict use_variable
 DECLARE
     successor bigint;
+    every CONSTANT interval := CASE WHEN extract(epoch FROM NEW.every) > 9223372036.854775 THEN interval '106751 days' ELSE NEW.every END;
+    timeout CONSTANT interval := CASE WHEN extract(epoch FROM NEW.timeout) > 9223372036.854775 THEN interval '106751 days' ELSE NEW.timeout END;
 BEGIN
     IF NEW.mode = 'recurring' AND NEW.state <> 'CANCELLED' THEN
         -- Only the job that holds the series has a successor, and it hands the series on in the
@@ -30,8 +38,8 @@ BEGIN
         IF FOUND THEN
             INSERT INTO jobs_live (id, state, available_at, kind, args, queue, priority, serial_group, "coalesce", identifier,
                 mode, every, max_attempts, timeout, group_skip, metadata, tags)
-            VALUES (successor, 'SCHEDULED', now() + least(NEW.every, interval '290 years'), NEW.kind, NEW.args, NEW.queue, NEW.priority, NEW.serial_group,
-                NEW."coalesce", NEW.identifier, NEW.mode, least(NEW.every, interval '290 years'), NEW.max_attempts, NEW.timeout, NEW.group_skip,
+            VALUES (successor, 'SCHEDULED', now() + every, NEW.kind, NEW.args, NEW.queue, NEW.priority, NEW.serial_group,
+                NEW."coalesce", NEW.identifier, NEW.mode, every, NEW.max_attempts, timeout, NEW.group_skip,
                 NEW.metadata, NEW.tags);
         END IF;
     ELSE
@@ -102,8 +110,8 @@ BEGIN
     IF enqueue.mode = 'recurring' AND (enqueue.every IS NULL OR enqueue.every <= interval '0') THEN
         RAISE EXCEPTION 'mode recurring needs every, a positive interval' USING ERRCODE = 'invalid_parameter_value';
     END IF;
-    IF enqueue.every > interval '290 years' THEN
-        RAISE EXCEPTION 'every % is longer than 290 years', enqueue.every USING ERRCODE = 'invalid_parameter_value';
+    IF extract(epoch FROM enqueue.every) > 9223372036.854775 THEN
+        RAISE EXCEPTION 'every % is longer than 292 years', enqueue.every USING ERRCODE = 'invalid_parameter_value';
     END IF;
     IF enqueue.mode <> 'recurring' AND enqueue.every IS NOT NULL THEN
         RAISE EXCEPTION 'every is for mode recurring, not %', enqueue.mode USING ERRCODE = 'invalid_parameter_value';
