@@ -37,14 +37,17 @@ type detail struct {
 func lines(t test, playing []contender, best []setting, samples [][]sample) (out []detail) {
 	for i, c := range playing {
 		w, ok := c.(*ours)
-		if !ok {
+		if !ok || w.alone {
 			continue
 		}
 		if t.most > 0 {
 			out = append(out, beside(t, w.mode, samples[i])...)
 		}
 		for k, peer := range playing {
-			if _, ours := peer.(*ours); ours {
+			if own, ok := peer.(*ours); ok {
+				if own.alone && own.mode == w.mode {
+					out = append(out, crowded(t, w.mode, samples[i], samples[k]))
+				}
 				continue
 			}
 			for v, figure := range t.figures {
@@ -76,24 +79,17 @@ func beside(t test, mode string, own []sample) (out []detail) {
 	return out
 }
 
-// crowdedLines compare Warren's rate beside many other jobs with its own without them.
-func crowdedLines(list []detail) (out []detail) {
-	rate := map[string]float64{}
-	for _, d := range list {
-		rate[d.Test+" "+d.Mode] = d.Rate
+// crowded compares Warren's rate beside many other jobs with that of the same work without them, round by round.
+func crowded(t test, mode string, among, alone []sample) detail {
+	all := ratios(column(alone, 0), column(among, 0), false)
+	return detail{
+		line: line{
+			Test: t.name + "_own", Mode: mode, Rate: rounded(median(all)), Peer: limit, PeerRate: rounded(1 / 0.9), Ratio: rounded(1 / 0.9 / median(all)),
+			CPU: rounded(median(cpus(among))),
+		},
+		What: "the rate of the same work on tables without them, in the same round, over that of " + t.name, Unit: "times", Rounds: len(all),
+		Low: rounded(quantile(all, 0)), High: rounded(quantile(all, 1)),
 	}
-	for _, mode := range []string{modeFull, modePG} {
-		for _, crowd := range []string{"history", "pending"} {
-			alone, crowded := rate["work "+mode], rate[crowd+" "+mode]
-			if alone > 0 && crowded > 0 {
-				out = append(out, detail{
-					line: line{Test: crowd + "_own", Mode: mode, Rate: rounded(alone / crowded), Peer: limit, PeerRate: rounded(1 / 0.9), Ratio: rounded(crowded / alone / 0.9)},
-					What: "the rate of work over that of " + crowd, Unit: "times", Rounds: 1,
-				})
-			}
-		}
-	}
-	return out
 }
 
 func column(samples []sample, v int) (out []float64) {

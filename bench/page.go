@@ -124,7 +124,7 @@ func testOf(figure string) string {
 		}
 	}
 	if crowd, ok := strings.CutSuffix(figure, "_own"); ok {
-		return "work," + crowd
+		return crowd
 	}
 	return figure
 }

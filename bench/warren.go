@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -17,6 +18,7 @@ import (
 // ours is Warren in one of its modes.
 type ours struct {
 	mode   string
+	alone  bool   // on tables of its own, which nothing crowds: what the same work costs there
 	amqp   string // "" without a broker
 	store  *postgres.Store
 	pool   *pgxpool.Pool // for what the harness asks
@@ -57,11 +59,24 @@ func background(ctx context.Context, run func(context.Context) error) (stop func
 	}
 }
 
-func (w *ours) name() string     { return "warren-" + w.mode }
-func (w *ours) database() string { return "warren" }
-func (w *ours) plays(string) bool {
-	return true
+func (w *ours) name() string {
+	if w.alone {
+		return "warren-" + w.mode + "-alone"
+	}
+	return "warren-" + w.mode
 }
+
+func (w *ours) database() string {
+	if w.alone {
+		return "warren-alone"
+	}
+	return "warren"
+}
+
+// crowds are the tests in which Warren is measured on tables that are crowded and on others, in the same rounds.
+func crowds() []string { return []string{"history", "pending"} }
+
+func (w *ours) plays(test string) bool { return !w.alone || slices.Contains(crowds(), test) }
 
 func (w *ours) programs() []string {
 	if w.amqp == "" {
