@@ -59,7 +59,9 @@ func TestBandsAreServedInTurn(t *testing.T) {
 				const each = 400
 				var mu sync.Mutex
 				var begun []string
+				deliveries := make(chan struct{})
 				r := handle(func(_ context.Context, job *warren.Job[mail]) error {
+					<-deliveries
 					mu.Lock()
 					defer mu.Unlock()
 					begun = append(begun, fmt.Sprintf("%s/%d", job.Queue, job.Priority))
@@ -70,16 +72,16 @@ func TestBandsAreServedInTurn(t *testing.T) {
 				cfg.Queues, cfg.Priorities = []string{"a", "b"}, []int{10, 20, 30}
 				publishBands(t, store, b, each)
 				consumerOf(t, cfg)
+				if b != nil {
+					awaitDeliveries(t, b, each)
+				}
+				close(deliveries)
 				await(t, "every job to begin", func() bool {
 					mu.Lock()
 					defer mu.Unlock()
 					return len(begun) == 6*each
 				})
-				slack := 60.0
-				if b != nil {
-					slack = 150 // the queues are delivered one after the other
-				}
-				wantShares(t, begun, c.share, each, slack)
+				wantShares(t, begun, c.share, each, 60)
 			})
 		})
 	}
@@ -120,6 +122,20 @@ func publishBands(t *testing.T, store jobstore.Store, b broker.Broker, each int)
 	cancel()
 	if err := <-ended; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// awaitDeliveries waits until hints of every band have arrived. The queues are subscribed to one after the other, and
+// their messages on their way.
+func awaitDeliveries(t *testing.T, b broker.Broker, each int) {
+	t.Helper()
+	for _, queue := range []string{"a", "b"} {
+		for _, p := range []int{10, 20, 30} {
+			await(t, fmt.Sprintf("a delivery of %s/%d", queue, p), func() bool {
+				n, err := b.Depth(t.Context(), broker.Band{Queue: queue, Priority: p})
+				return err == nil && n < each/50 // numbers in a message
+			})
+		}
 	}
 }
 

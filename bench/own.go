@@ -275,19 +275,23 @@ func consumers(ctx context.Context, p *plan, w *ours) (s sample, err error) {
 		if err := errors.Join(insertBulk(ctx, w, n, true), w.flushed(ctx), w.settle(ctx)); err != nil {
 			return s, err
 		}
-		count := newCounter(n)
+		count, begin := newCounter(n), make(chan struct{})
 		stop, err := w.consume(ctx, c, w.slots/c, func(_ context.Context, job *warren.Job[args]) error {
+			<-begin // the start of so many consumers is not what this is about
 			count.handle(job.Args)
 			return nil
 		})
 		if err != nil {
 			return s, err
 		}
-		s, err = timed(w, n, func() error { return count.finished(ctx, w) }, nothing)
+		s, err = timed(w, n, func() error {
+			close(begin)
+			return count.finished(ctx, w)
+		}, nothing)
 		if err := errors.Join(err, stop()); err != nil {
 			return s, err
 		}
-		rates = append(rates, float64(n)/s.ended.Sub(time.Unix(0, count.first.Load())).Seconds())
+		rates = append(rates, s.values[0])
 	}
 	s.values = []float64{slices.Max(rates) / slices.Min(rates)}
 	return s, nil
