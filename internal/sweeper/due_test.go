@@ -27,7 +27,7 @@ func TestDueRowsAreMadeReadyAndAnnounced(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(r *rig) {
 		r.due = refs(1, 1200) // more than two batches
-		if next := r.once(r.s.TickOnce); next != 10*time.Millisecond {
+		if next := r.once(r.s.TickOnce); next != 20*time.Millisecond {
 			t.Errorf("the next tick is in %s", next)
 		}
 		if n := len(r.told()); n != 1200 || r.count("due") != 3 {
@@ -71,7 +71,7 @@ func TestTheNextTickComesWhenTheNextRowIsDue(t *testing.T) {
 	bubble(t, func(r *rig) {
 		for next, want := range map[time.Duration]time.Duration{
 			0: 500 * time.Millisecond, 120 * time.Millisecond: 120 * time.Millisecond,
-			time.Hour: 500 * time.Millisecond, time.Microsecond: 10 * time.Millisecond,
+			time.Hour: 500 * time.Millisecond, time.Microsecond: 20 * time.Millisecond,
 		} {
 			r.look = jobstore.Look{Next: next}
 			if got := r.once(r.s.TickOnce); got != want {
