@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/warrenq/warren/internal/app"
 	"github.com/warrenq/warren/internal/config"
 	"github.com/warrenq/warren/jobstore"
 )
@@ -35,7 +36,9 @@ it does not. --dry-run reads the logs of all jobs that are old enough, which tak
 			if older <= 0 {
 				return usagef("--older is needed: how old lines must be to go, such as 30d")
 			}
-			return env.pruneLogs(cmd, time.Duration(older), dryRun, yes)
+			return env.answer(func(ctx context.Context, out format, a *app.App) error {
+				return env.pruneLogs(ctx, out, a, time.Duration(older), dryRun, yes)
+			})(cmd, nil)
 		},
 	}
 	cmd.Flags().Var(&older, "older", "remove lines that were said at least this long ago")
@@ -44,16 +47,7 @@ it does not. --dry-run reads the logs of all jobs that are old enough, which tak
 	return cmd
 }
 
-func (e *Env) pruneLogs(cmd *cobra.Command, older time.Duration, dryRun, yes bool) error {
-	out, err := outputFormat(cmd)
-	if err != nil {
-		return err
-	}
-	a, err := e.open(cmd, "warren")
-	if err != nil {
-		return err
-	}
-	defer a.Close()
+func (e *Env) pruneLogs(ctx context.Context, out format, a *app.App, older time.Duration, dryRun, yes bool) error {
 	did, remove := "removed", pruneLines
 	switch {
 	case dryRun:
@@ -61,7 +55,7 @@ func (e *Env) pruneLogs(cmd *cobra.Command, older time.Duration, dryRun, yes boo
 	case !yes && e.interactive() && !e.confirm("remove the lines of all jobs that are older than "+config.FormatDuration(older)+"?"):
 		return refusedf("not confirmed; nothing was changed")
 	}
-	n, err := remove(cmd.Context(), a.Store, older)
+	n, err := remove(ctx, a.Store, older)
 	if err != nil {
 		return err
 	}
