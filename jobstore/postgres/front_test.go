@@ -19,7 +19,7 @@ func TestClaimBehindTheDead(t *testing.T) {
 	s, dsn := fresh(t)
 	conn, old := connect(t, dsn), connect(t, dsn)
 	exec(t, conn, "ALTER TABLE warren.jobs_live SET (autovacuum_enabled = off)")
-	const dead = 5_000
+	const dead = 40_000 // so many that catalogs, which are read again after others' changes, are little beside them
 	exec(t, conn, `INSERT INTO warren.jobs_live (state, queue, kind, priority) SELECT 'READY', 'default', 'k', 10 FROM generate_series(1, $1::int)`, dead+10)
 	exec(t, conn, "VACUUM ANALYZE warren.jobs_live")
 	exec(t, conn, "INSERT INTO warren.consumers (host, pid, expires_at) VALUES ('h', 1, now() + interval '1 h')")
