@@ -54,3 +54,24 @@ func TestDueSeesWhoEndedMeanwhile(t *testing.T) {
 		t.Errorf("the sweep would announce %v, %v; want job %d, which nobody else announces", a.refs, a.err, second)
 	}
 }
+
+// Whenever a look comes, a delayed row is due or about to be: one that is neither waits for the next tick, and so does all
+// that becomes due meanwhile. The moment of a microsecond, in which it may be neither, is met by looking very often.
+func TestALookMissesNoRow(t *testing.T) {
+	t.Parallel()
+	s, dsn := fresh(t)
+	conn := connect(t, dsn)
+	id := place(t, conn, jobstore.Scheduled)
+	for range 500 {
+		exec(t, conn, "UPDATE warren.jobs_live SET available_at = clock_timestamp() + interval '2 ms' WHERE id = $1", id)
+		for look := (jobstore.Look{}); !look.Due; {
+			var err error
+			if look, err = s.Look(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if !look.Due && look.Next == 0 {
+				t.Fatal("a look sees no row that is due, and none that will be")
+			}
+		}
+	}
+}

@@ -10,13 +10,15 @@ import (
 	"github.com/warrenq/warren/jobstore"
 )
 
-// lookSQL reads the first entry of three indexes. Of schedules that are not due there may be thousands, which
-// an index only passes over by a time that stands still. Nobody sleeps for longer than a day.
+// lookSQL reads the first entry of three indexes, which pass over what is not due only by a time that stands still: of
+// schedules there may be thousands. That it is one time for all also means that a row is either due or about to be. By a
+// clock that went on between the two questions it could be neither, and then waited for the next tick with all that
+// became due meanwhile. Nobody sleeps for longer than a day.
 const lookSQL = `-- warren: look
-SELECT d.due IS NOT NULL AND d.due <= clock_timestamp(),
-       EXISTS (SELECT FROM @schema@.jobs_live WHERE announce_at <= clock_timestamp() AND state || '' = 'READY'),
-       CASE WHEN d.due > clock_timestamp() THEN
-         greatest(1, (extract(epoch FROM least(d.due, clock_timestamp() + interval '1 day') - clock_timestamp()) * 1e6)::bigint) ELSE 0 END,
+SELECT d.due IS NOT NULL AND d.due <= now(),
+       EXISTS (SELECT FROM @schema@.jobs_live WHERE announce_at <= now() AND state || '' = 'READY'),
+       CASE WHEN d.due > now() THEN
+         greatest(1, (extract(epoch FROM least(d.due, now() + interval '1 day') - now()) * 1e6)::bigint) ELSE 0 END,
        EXISTS (SELECT FROM @schema@.job_schedules WHERE look_at <= now()),
        EXISTS (SELECT FROM @schema@.job_step_ends) OR EXISTS (SELECT FROM @schema@.job_steps WHERE calling)
 FROM (SELECT (SELECT available_at FROM @schema@.jobs_live
