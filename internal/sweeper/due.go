@@ -14,8 +14,7 @@ import (
 const rounds = 20
 
 // shortest is how soon a tick may follow another: a thousand rows that become due in the course of
-// one second are fifty statements, not a thousand. At 10 ms the latest one in a hundred of 50 a second was late by 230 to 470 ms beside a million
-// others, at 20 ms by 26 to 63 (cd bench && go run . -tests due).
+// one second are fifty statements, not a thousand.
 const shortest = 20 * time.Millisecond
 
 // tickOnce plants the next rows of schedules, makes due rows READY, announces them, and empties the outbox.
