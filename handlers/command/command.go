@@ -122,9 +122,11 @@ func runAndCopy(cmd *exec.Cmd, stdout, stderr io.Writer) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
+	ended := living.add(cmd.Process.Pid)
 	p.started()
 	err = cmd.Wait()
 	killGroup(cmd.Process.Pid)
+	ended()
 	if errors.Is(err, exec.ErrWaitDelay) {
 		return nil // it ended well, and somebody it started holds its unread input
 	}

@@ -33,6 +33,7 @@
 // attempt then counts as interrupted whatever the exit status is, because a program that
 // finishes early after SIGTERM exits with 0 too. What a program leaves behind in its group is
 // killed when it has ended: a job that is done has nothing running any more. On Linux the program
-// is also killed when the consumer dies without a chance to say so. On systems without process
+// is also killed when the consumer dies without a chance to say so. A program of your own that
+// ends without waiting for its handlers calls KillAll first, as the consumer command does. On systems without process
 // groups only the program itself is killed.
 package command

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/warrenq/warren"
+	"github.com/warrenq/warren/handlers/command"
 	"github.com/warrenq/warren/internal/lifecycle"
 	"github.com/warrenq/warren/internal/sdnotify"
 	"github.com/warrenq/warren/internal/worker"
@@ -70,6 +71,7 @@ func (a *App) Consume(ctx context.Context, o ConsumerOptions) error {
 		}
 	}()
 	err = w.run(ctx, crew)
+	command.KillAll()
 	if err == nil {
 		a.Log.Info("drained", zap.String("reason", crew.reason()))
 	}

@@ -137,7 +137,7 @@ func (a *App) consumer(o ConsumerOptions, w *watch, b broker.Broker, p config.Po
 		Priorities: a.Config.Priorities, DefaultQueue: a.Config.DefaultQueue, MaxArgs: a.Config.MaxArgs,
 		HintSize: a.Config.HintSize, Concurrency: concurrency, Scale: p.Scale, MaxJobs: p.MaxJobs, UntilEmpty: o.UntilEmpty, EmptyFor: o.EmptyFor, Force: o.Force,
 		MaxTime: least(o.MaxTime, p.MaxTime), MaxMemory: least(o.MaxMemory, p.MaxMemory), MaxStuck: least(o.MaxStuck, p.MaxStuck), MaxJobLog: a.jobLog(), Files: a.Files(), MaxFile: a.Config.MaxFile,
-		DrainTimeout: p.DrainTimeout, Schedules: a.Config.Schedules,
+		DrainTimeout: max(p.DrainTimeout, time.Nanosecond), Schedules: a.Config.Schedules,
 		Keys: a.keys(), Retention: a.Config.Retention, Version: a.opts.Version, Log: a.Log,
 	})
 	if err != nil {
