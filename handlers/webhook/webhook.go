@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -64,21 +65,39 @@ type handler struct {
 	client *http.Client
 }
 
-// hidden masks what is secret in the configuration. The error of a job is seen by more people
-// than the configuration is, and some receivers answer with all they were sent.
+// minToken is how long a part of a path or a value of a query is that looks like a secret. Shorter ones are words, which an
+// answer may need; the path and the query as a whole are hidden whatever they are.
+const minToken = 12
+
+// hidden masks what is or may be secret in the configuration: the secret, and of the URL all but scheme and host. The
+// error of a job is seen by more people than the configuration is, and many receivers name the path that they do not
+// know, or answer with all they were sent.
 func hidden(c Config, u *url.URL) *strings.Replacer {
-	const mask = "***"
-	var pairs []string
-	add := func(secret string) {
-		if secret != "" {
-			pairs = append(pairs, secret, mask)
+	secrets := []string{string(c.Secret), u.RawQuery}
+	if password, has := u.User.Password(); u.User != nil {
+		name := u.User.Username()
+		secrets = append(secrets, u.User.String(), password, base64.StdEncoding.EncodeToString([]byte(name+":"+password)))
+		if !has {
+			secrets = append(secrets, name) // which is a token, then
 		}
 	}
-	add(string(c.Secret))
-	if password, has := u.User.Password(); has {
-		add(u.User.String())
-		add(password)
-		add(base64.StdEncoding.EncodeToString([]byte(u.User.Username() + ":" + password)))
+	if u.RequestURI() != "/" {
+		secrets = append(secrets, u.RequestURI())
+	}
+	if u.Path != "/" {
+		secrets = append(secrets, u.Path, u.EscapedPath())
+	}
+	tokens := strings.Split(u.Path, "/")
+	for _, values := range u.Query() {
+		tokens = append(tokens, values...)
+	}
+	secrets = append(secrets, slices.DeleteFunc(tokens, func(s string) bool { return len(s) < minToken })...)
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) }) // what is found first at a place is what is masked there
+	var pairs []string
+	for _, s := range secrets {
+		if s != "" {
+			pairs = append(pairs, s, "***")
+		}
 	}
 	return strings.NewReplacer(pairs...)
 }

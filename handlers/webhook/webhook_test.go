@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	neturl "net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -312,6 +313,22 @@ func TestTheErrorIsShortAndPrintable(t *testing.T) {
 				t.Errorf("got  %v\nwant POST %s: %s", err, url, want)
 			}
 		})
+	}
+}
+
+// A receiver that repeats what it was sent, as those do that name the path they do not know.
+func TestTheErrorTellsNothingOfTheURL(t *testing.T) {
+	t.Parallel()
+	url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		user, _, _ := r.BasicAuth()
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprintln(w, "cannot POST", r.RequestURI, "path", r.URL.Path, "token", r.URL.Query().Get("token"), "user", user, r.Header.Get("Authorization"))
+	})
+	const inPath, inQuery, asUser = "PATH-CANARY-1", "QUERY/CANARY 2", "USER-CANARY-3"
+	address := strings.Replace(url, "://", "://"+asUser+"@", 1) + "/services/" + inPath + "/x?mode=post&token=" + neturl.QueryEscape(inQuery)
+	_, err := run(t.Context(), t, webhook.Config{URL: address})
+	if want := "permanent: POST " + url + ": HTTP 404 Not Found: cannot POST *** path *** token *** user *** Basic ***"; class(err) != "permanent" || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
 	}
 }
 
