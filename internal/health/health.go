@@ -82,6 +82,7 @@ func Listen(ctx context.Context, cfg Config) (*Server, error) {
 	if cfg.Profiles && !Loopback(addr) {
 		return nil, fmt.Errorf("profiles on %s would show this program's memory, secrets included, to others; listen on 127.0.0.1, or leave profiles out", addr)
 	}
+	cfg.Addr = addr
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("cannot listen; give another address: %w", err)
@@ -139,7 +140,27 @@ func handler(cfg Config) http.Handler {
 		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
-	return http.MaxBytesHandler(mux, 1<<10)
+	all := http.MaxBytesHandler(mux, 1<<10)
+	if Loopback(cfg.Addr) {
+		all = local(all)
+	}
+	return all
+}
+
+// local answers only who asks by a name of this machine: what only this machine reaches, a page in a browser on it reaches
+// too, once its own name leads here.
+func local(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = strings.Trim(r.Host, "[]")
+		}
+		if ip := net.ParseIP(host); !strings.EqualFold(host, "localhost") && (ip == nil || !ip.IsLoopback()) {
+			http.Error(w, "the Host header names another machine; ask for localhost or 127.0.0.1", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 // Probe answers 200 when check returns nil, else 503 with its words.

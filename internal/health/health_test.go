@@ -84,6 +84,36 @@ func get(t *testing.T, addr, path string) (int, string) {
 	return res.StatusCode, strings.TrimSpace(string(body))
 }
 
+// What only this machine reaches, a page in a browser on it reaches too, by a name of its own that it lets lead here.
+func TestALoopbackListenerGoesByItsOwnNames(t *testing.T) {
+	t.Parallel()
+	addr := serve(t, health.Config{Profiles: true})
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for host, want := range map[string]int{
+		"localhost:" + port: 200, "127.0.0.1": 200, "[::1]:" + port: 200, "LOCALHOST": 200,
+		"evil.example:" + port: 421, "evil.example": 421, "localhost.evil.example": 421, "10.0.0.1:" + port: 421,
+	} {
+		for _, path := range []string{"/livez", "/debug/pprof/cmdline"} {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+path, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Host = host
+			res, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = res.Body.Close()
+			if res.StatusCode != want {
+				t.Errorf("%s of %s: %d, want %d", path, host, res.StatusCode, want)
+			}
+		}
+	}
+}
+
 func TestProbes(t *testing.T) {
 	t.Parallel()
 	var still, draining atomic.Bool
