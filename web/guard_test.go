@@ -245,6 +245,8 @@ func TestHostileClients(t *testing.T) {
 		"a large header":         {"GET /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n", ""},
 		"a gigabyte":             {"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1073741824\r\n\r\n", "{"},
 		"a gigabyte of an array": {"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1073741824\r\n\r\n", "["},
+		"a gigabyte of blanks":   {"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 1073741824\r\n\r\n", strings.Repeat(" ", 1<<20)},
+		"blanks without an end":  {"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n", "200000\r\n" + strings.Repeat(" ", 2<<20) + "\r\n"},
 		"a body without an end":  {"POST /api/v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n", "200000\r\n{" + strings.Repeat(" ", 2<<20-1) + "\r\n"},
 	} {
 		conn := r.dial()

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -127,10 +129,15 @@ func (h *handler) downloadLog(w http.ResponseWriter, r *http.Request, f jobstore
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	for {
+	for begun := false; ; begun = true {
 		lines, err := h.page(r.Context(), f)
-		if err != nil {
-			return err // of the first page; later ones find their answer begun
+		switch {
+		case err != nil && begun:
+			// The status has been sent: the connection breaks off, so that nobody takes a part for the whole.
+			h.logged(r, zap.Error(err))
+			panic(http.ErrAbortHandler)
+		case err != nil:
+			return err
 		}
 		_ = control.SetWriteDeadline(time.Now().Add(answerWithin)) // a writer that somebody has wrapped may know none
 		for i := range lines {

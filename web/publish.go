@@ -91,7 +91,10 @@ const maxKey = 255
 func (h *handler) readJobs(w http.ResponseWriter, r *http.Request) (body []byte, many bool, err error) {
 	in := bufio.NewReader(r.Body)
 	many, err = beginsArray(in)
-	if err != nil {
+	switch {
+	case errors.Is(err, errBlank):
+		return nil, false, hangUp(w, h.MaxBody)
+	case err != nil:
 		return nil, false, malformed(err)
 	}
 	limit := h.MaxBody
@@ -134,9 +137,14 @@ func (h *handler) parseJobs(body []byte, many bool) ([]warren.Item, error) {
 	return items, nil
 }
 
+// maxBlank is how much white space may be before a value. No limit of a body counts it.
+const maxBlank = 1 << 10
+
+var errBlank = errors.New("there is nothing but white space")
+
 // beginsArray looks at the first byte that is no white space.
 func beginsArray(in *bufio.Reader) (bool, error) {
-	for {
+	for range maxBlank {
 		c, err := in.ReadByte()
 		switch {
 		case err != nil:
@@ -145,6 +153,7 @@ func beginsArray(in *bufio.Reader) (bool, error) {
 			return c == '[', in.UnreadByte()
 		}
 	}
+	return false, errBlank
 }
 
 // readBody reads a JSON value of at most limit bytes.
