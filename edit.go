@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/warrenq/warren/internal/argcheck"
+	"github.com/warrenq/warren/internal/seal"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -45,6 +46,9 @@ func (r *rules) edit(o EditOpts) (jobstore.Edit, error) {
 	if o.Args != nil {
 		if e.Args, err = encode(o.Args); err == nil {
 			err = argcheck.Check(e.Args, r.maxArgs)
+		}
+		if err == nil && seal.Sealed(e.Args) { // which nobody could open
+			err = fmt.Errorf("a first member %q is taken for encrypted args; give it another name", seal.Member)
 		}
 		if err != nil {
 			return e, inField("args", fmt.Errorf("args: %w", err))

@@ -59,7 +59,7 @@ func typed(spec json.RawMessage) string {
 }
 
 func changesUndoCmd(env *Env) *cobra.Command {
-	var yes bool
+	var dryRun, yes bool
 	cmd := &cobra.Command{
 		Use:   "undo CHANGE",
 		Short: "Make the jobs of a mass change what they were before",
@@ -77,23 +77,23 @@ deleted is gone. When the command is killed, the same one goes on.`,
 			if err != nil || n < 1 {
 				return usagef("%q is not the number of a change; see 'warren changes list'", args[0])
 			}
-			if !yes && !env.interactive() {
-				return usagef("to undo a change without a terminal to ask on needs --yes")
+			if !yes && !dryRun && !env.interactive() {
+				return usagef("to undo a change without a terminal to ask on needs --yes; --dry-run says how many jobs it is about")
 			}
 			a, err := env.open(cmd, "warren")
 			if err != nil {
 				return err
 			}
 			defer a.Close()
-			return env.undo(cmd.Context(), a, jobstore.ChangeID(n), yes, out)
+			return env.undo(cmd.Context(), a, jobstore.ChangeID(n), dryRun, yes, out)
 		},
 	}
-	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	addMassFlags(cmd, &dryRun, &yes)
 	addOutputFlag(cmd)
 	return cmd
 }
 
-func (e *Env) undo(ctx context.Context, a *app.App, id jobstore.ChangeID, yes bool, out format) error {
+func (e *Env) undo(ctx context.Context, a *app.App, id jobstore.ChangeID, dryRun, yes bool, out format) error {
 	list, err := a.Store.Changes(ctx, id, 1)
 	if err != nil {
 		return err
@@ -102,6 +102,10 @@ func (e *Env) undo(ctx context.Context, a *app.App, id jobstore.ChangeID, yes bo
 		return fmt.Errorf("there is no change %d: %w; it may be more than seven days old", id, jobstore.ErrNotFound)
 	}
 	left := list[0].Changed - list[0].Undone
+	if dryRun {
+		return say(e.Stdout, out, result{Verb: "undo", DryRun: true, Jobs: left, IDs: []jobstore.ID{}, Refused: []jobstore.Refusal{}},
+			"would undo %s, those that have not started since", count(left))
+	}
 	if !yes && left > 0 && !e.confirm(fmt.Sprintf("undo change %d, which was about %s?", id, count(left))) {
 		return refusedf("not confirmed; nothing was changed")
 	}

@@ -24,7 +24,7 @@ func jobsCmd(env *Env) *cobra.Command {
 
 type filterFlags struct {
 	states, queues, kinds, identifiers, groups, by, tags, where, ids []string
-	priorities                                                       string
+	priorities                                                       typedText
 	older                                                            durationFlag
 	limit                                                            int
 	unlimited                                                        bool // 0, the default of limit, is no limit
@@ -37,7 +37,7 @@ func (f *filterFlags) add(cmd *cobra.Command, rename map[string]string) {
 	fl.StringArrayVar(&f.states, "state", nil, "a state, such as READY; may be repeated")
 	fl.StringArrayVar(&f.queues, name("queue"), nil, "a queue; may be repeated")
 	fl.StringArrayVar(&f.kinds, "kind", nil, "a kind; may be repeated")
-	fl.StringVar(&f.priorities, name("priority"), "", "priorities: 10, 20-40, 25-, -20, or several with commas")
+	fl.Var(&f.priorities, name("priority"), "priorities: 10, 20-40, 25-, -20, or several with commas")
 	fl.StringArrayVar(&f.identifiers, "identifier", nil, "an identifier; may be repeated")
 	fl.StringArrayVar(&f.groups, "serial-group", nil, "a serial group; may be repeated")
 	fl.StringArrayVar(&f.by, "by", nil, "for whom it was published; may be repeated")
@@ -52,10 +52,24 @@ func (f *filterFlags) add(cmd *cobra.Command, rename map[string]string) {
 	fl.IntVar(&f.limit, "limit", 100, "at most so many jobs, in the order of their numbers")
 }
 
+// typedText knows an empty text from none: an empty variable of a script must not become a filter that lets everything through.
+type typedText struct {
+	text  string
+	typed bool
+}
+
+func (t *typedText) String() string { return t.text }
+func (t *typedText) Type() string   { return "string" }
+
+func (t *typedText) Set(text string) error {
+	t.text, t.typed = text, true
+	return nil
+}
+
 // given reports whether anything but a limit was asked for.
 func (f *filterFlags) given() bool {
 	return len(f.states)+len(f.queues)+len(f.kinds)+len(f.identifiers)+len(f.groups)+len(f.by)+len(f.tags)+len(f.where)+len(f.ids) > 0 ||
-		f.priorities != "" || f.older > 0
+		f.priorities.typed || f.older > 0
 }
 
 func (f *filterFlags) filter(cfg *config.Config) (jobstore.Filter, error) {
@@ -73,9 +87,9 @@ func (f *filterFlags) filter(cfg *config.Config) (jobstore.Filter, error) {
 		}
 		out.States = append(out.States, states...)
 	}
-	if f.priorities != "" {
+	if f.priorities.typed {
 		var err error
-		if out.Priorities, err = config.ParseRange(f.priorities, cfg.Priorities); err != nil {
+		if out.Priorities, err = config.ParseRange(f.priorities.text, cfg.Priorities); err != nil {
 			return out, usage(err)
 		}
 	}

@@ -180,16 +180,23 @@ their args' schema, their settings. Kinds of Go programs are registered by those
 
 func kindsPruneCmd(env *Env) *cobra.Command {
 	unseen := durationFlag(time.Hour)
-	var dryRun bool
+	var dryRun, yes bool
 	cmd := &cobra.Command{
 		Use:   "prune",
 		Short: "Forget kinds that nobody has and no job needs",
 		Long: `Forget kinds that no living consumer has, that have no job which may still run, that are not disabled,
 and that nobody has registered for --unseen. Jobs in the history keep their kind's name. A consumer that has
-the kind registers it again when it starts; what operators have set of it is gone then.`,
+the kind registers it again when it starts; what operators have set of it is gone then. On a terminal it asks first;
+for cron, it does not.`,
 		Args: cobra.NoArgs,
 		RunE: env.answer(func(ctx context.Context, out format, a *app.App) error {
-			gone, err := a.Store.PruneKinds(ctx, time.Duration(unseen), dryRun)
+			gone, err := a.Store.PruneKinds(ctx, time.Duration(unseen), dryRun || !yes && env.interactive())
+			if err == nil && !dryRun && !yes && env.interactive() && len(gone) > 0 {
+				if !env.confirm("forget " + terminal.OneLine(strings.Join(gone, ", ")) + "?") {
+					return refusedf("not confirmed; nothing was changed")
+				}
+				gone, err = a.Store.PruneKinds(ctx, time.Duration(unseen), false)
+			}
 			if err != nil {
 				return err
 			}
@@ -215,7 +222,7 @@ the kind registers it again when it starts; what operators have set of it is gon
 	}
 	addOutputFlag(cmd)
 	cmd.Flags().Var(&unseen, "unseen", "how long nobody has registered it")
-	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "only say which")
+	addMassFlags(cmd, &dryRun, &yes)
 	return cmd
 }
 
@@ -312,6 +319,10 @@ The result is checked before it is stored, unknown keys included. Consumers foll
   warren kinds settings product.import --unset feed.batch`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			out, err := outputFormat(cmd)
+			if err != nil {
+				return err
+			}
 			a, err := env.open(cmd, "warren")
 			if err != nil {
 				return err
@@ -334,9 +345,13 @@ The result is checked before it is stored, unknown keys included. Consumers foll
 			if err != nil {
 				return fmt.Errorf("settings of kind %s: %w", k.Kind, err)
 			}
-			return printJSON(env.Stdout, all)
+			if out == formatTable {
+				out = formatJSON // settings are an object, whoever reads them
+			}
+			return printValue(env.Stdout, out, all)
 		},
 	}
+	addOutputFlag(cmd)
 	cmd.Flags().StringArrayVar(&set, "set", nil, "key=value; may be repeated")
 	cmd.Flags().StringArrayVar(&unset, "unset", nil, "a key that gets the program's own value back; may be repeated")
 	return cmd

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -158,23 +156,6 @@ func (e *Env) downloadLog(ctx context.Context, store jobstore.LogKeeper, f jobst
 }
 
 func printed(_ int, err error) error { return err }
-
-// writeFile makes a file that is whole or not there.
-func writeFile(name string, write func(w io.Writer) error) (err error) {
-	part := name + ".part"
-	file, err := os.Create(part) //nolint:gosec // the user's own file
-	if err != nil {
-		return err
-	}
-	err = errors.Join(write(file), file.Close())
-	if err == nil {
-		err = os.Rename(part, name)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(part))
-	}
-	return nil
-}
 
 // lastLooks is how often the log of a job that has ended is looked at: its last lines are written soon after.
 const lastLooks = 3

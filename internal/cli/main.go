@@ -22,8 +22,8 @@ var errSignal = errors.New("stopped by a signal")
 //
 // The first SIGINT or SIGTERM ends the context; the second reaches the program as Second.
 func Main(tree func(env *Env) *cobra.Command) {
-	env := &Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ, Second: make(chan struct{})}
 	ctx, cancel := context.WithCancelCause(context.Background())
+	env := &Env{Stdin: newConsole(ctx, os.Stdin), Stdout: os.Stdout, Stderr: os.Stderr, Environ: os.Environ, Second: make(chan struct{})}
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {

@@ -3,9 +3,9 @@ package cli
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -31,6 +31,8 @@ type order struct {
 	filter           filterFlags
 	all, dryRun, yes bool
 	pace             paceFlags
+	// contents are what flags such as --args-file stand for: a change is known by it, and keeps none of it.
+	contents map[string]json.RawMessage
 }
 
 // make says what is to be done to the jobs.
@@ -77,7 +79,7 @@ func (o *order) run(env *Env, cmd *cobra.Command, args []string, do makeOrder) e
 		f.States = o.states
 	}
 	m := app.MassChange{Filter: f, By: whoami()}
-	if m.Spec, err = specOf(cmd, args); err == nil {
+	if m.Spec, err = specOf(cmd, args, o.contents); err == nil {
 		err = o.pace.into(&m, len(ids) > 0 || o.dryRun)
 	}
 	if err != nil {
@@ -246,7 +248,7 @@ func (o *order) look(ctx context.Context, store jobstore.Store, f jobstore.Filte
 
 // interactive reports whether there is a person to ask.
 func (e *Env) interactive() bool {
-	f, ok := e.Stdin.(*os.File)
+	f, ok := e.Stdin.(interface{ Fd() uintptr })
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"time"
@@ -145,7 +144,7 @@ func editCmd(env *Env) *cobra.Command {
 		Use:   "edit [ID]…",
 		Short: "Change jobs that have not started",
 		Long: `Change jobs that have not started. What is not named stays as it is; the rules are those of
-publishing. A job that is PROCESSING or has ended is left alone (exit code 4).
+publishing, but that args are not held against the schema of a kind. A job that is PROCESSING or has ended is left alone (exit code 4).
 
 --queue, --priority and --tag are the new values. To select by them, use --in-queue, --of-priority
 and --with-tag.`,
@@ -187,13 +186,11 @@ func editOrder(a *app.App, o warren.EditOpts) (jobstore.Order, error) {
 func (f *editFlags) opts(env *Env, cmd *cobra.Command) (o warren.EditOpts, err error) {
 	typed := cmd.Flags().Changed
 	if typed("args") || typed("args-file") {
-		args, err := env.readArgs(&publishFlags{args: f.args, argsFile: f.argsFile})
+		args, err := env.readArgs(cmd, &publishFlags{args: f.args, argsFile: f.argsFile})
 		if err != nil {
 			return o, err
 		}
-		if len(bytes.TrimSpace(args)) == 0 {
-			return o, usagef("the new args are empty, which is not JSON; give {} for nothing")
-		}
+		f.contents = map[string]json.RawMessage{"args": args, "args-file": args}
 		o.Args = args
 	}
 	if typed("queue") {

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"math"
@@ -68,13 +70,19 @@ func (p *paceFlags) into(m *app.MassChange, looking bool) error {
 	return nil
 }
 
-// specOf is what was typed, without how carefully and in which form: the same text is the same change.
-func specOf(cmd *cobra.Command, args []string) (json.RawMessage, error) {
+// specOf is what was typed, without how carefully and in which form: the same text is the same change. Of new args it has
+// a digest: more people see changes than may see args, and a file may have another content the next time.
+func specOf(cmd *cobra.Command, args []string, contents map[string]json.RawMessage) (json.RawMessage, error) {
 	words := append(strings.Fields(cmd.CommandPath()), args...)
 	own := configFlags()
 	how := []string{"yes", "output", "rate", "canary", "canary-wait", "stop-if", "config"}
 	cmd.Flags().Visit(func(f *pflag.Flag) { // in the order of their names
 		if _, global := own[f.Name]; global || slices.Contains(how, f.Name) {
+			return
+		}
+		if content, ok := contents[f.Name]; ok {
+			sum := sha256.Sum256(content)
+			words = append(words, "--"+f.Name, "sha256:"+hex.EncodeToString(sum[:8]))
 			return
 		}
 		if many, ok := f.Value.(pflag.SliceValue); ok {

@@ -149,20 +149,20 @@ func (e *Env) publishOpts(cmd *cobra.Command, f *publishFlags) (json.RawMessage,
 		}
 		o.MaxAttempts = unlimited(&f.maxAttempts)
 	}
-	if f.at != "" {
+	if typed("at") {
 		at, err := parseTime(f.at)
 		if err != nil {
 			return nil, o, err
 		}
 		o.At = at
 	}
-	if f.metadata != "" {
+	if typed("metadata") {
 		if !json.Valid([]byte(f.metadata)) {
-			return nil, o, usagef("metadata is not valid JSON: %.80s", f.metadata)
+			return nil, o, usagef("metadata %.80q is not valid JSON", f.metadata)
 		}
 		o.Metadata = json.RawMessage(f.metadata)
 	}
-	args, err := e.readArgs(f)
+	args, err := e.readArgs(cmd, f)
 	return args, o, err
 }
 
@@ -189,19 +189,27 @@ func unlimited(n *int) int {
 	return *n
 }
 
-func (e *Env) readArgs(f *publishFlags) (json.RawMessage, error) {
+// readArgs reads them once, whatever becomes of what they are for: standard input has nothing to say a second time. Args
+// that were typed and are empty come of a program that failed or of an empty variable, and are no wish for {}.
+func (e *Env) readArgs(cmd *cobra.Command, f *publishFlags) (args json.RawMessage, err error) {
 	switch f.argsFile {
 	case "":
-		return json.RawMessage(f.args), nil
+		args = json.RawMessage(f.args)
 	case "-":
-		b, err := io.ReadAll(io.LimitReader(e.Stdin, maxLine))
-		return bytes.TrimSpace(b), err
+		args, err = io.ReadAll(io.LimitReader(e.Stdin, maxLine))
+	default:
+		if args, err = os.ReadFile(f.argsFile); err != nil {
+			err = usage(err)
+		}
 	}
-	b, err := os.ReadFile(f.argsFile)
 	if err != nil {
-		return nil, usagef("cannot read the args: %w", err)
+		return nil, fmt.Errorf("cannot read the args: %w", err)
 	}
-	return bytes.TrimSpace(b), nil
+	args = bytes.TrimSpace(args)
+	if typed := cmd.Flags().Changed; len(args) == 0 && (typed("args") || typed("args-file")) {
+		return nil, usagef("the args are empty, which is not JSON; give {} for nothing")
+	}
+	return args, nil
 }
 
 // maxLine bounds one job read from a file: args are limited to far less.

@@ -54,9 +54,16 @@ func (f *scheduleFlags) addJob(cmd *cobra.Command) {
 	addOutputFlag(cmd)
 }
 
-// apply lays the flags that were given over a schedule.
-func (f *scheduleFlags) apply(env *Env, cmd *cobra.Command, s *warren.Schedule) error {
-	typed := cmd.Flags().Changed
+// changes returns what lays the flags that were given over a schedule, once or, when somebody else is at it too, again.
+func (f *scheduleFlags) changes(env *Env, cmd *cobra.Command) (apply func(s *warren.Schedule) error, err error) {
+	args, o, err := env.publishOpts(cmd, &f.publishFlags)
+	if err != nil {
+		return nil, err
+	}
+	return func(s *warren.Schedule) error { return f.apply(cmd.Flags().Changed, args, o, s) }, nil
+}
+
+func (f *scheduleFlags) apply(typed func(string) bool, args json.RawMessage, o warren.PublishOpts, s *warren.Schedule) error {
 	if err := f.applyWhen(typed, s); err != nil {
 		return err
 	}
@@ -65,10 +72,6 @@ func (f *scheduleFlags) apply(env *Env, cmd *cobra.Command, s *warren.Schedule) 
 	}
 	if typed("kind") {
 		s.Kind = f.kind
-	}
-	args, o, err := env.publishOpts(cmd, &f.publishFlags)
-	if err != nil {
-		return err
 	}
 	if typed("args") || typed("args-file") {
 		s.Args = args
@@ -91,6 +94,8 @@ func (f *scheduleFlags) apply(env *Env, cmd *cobra.Command, s *warren.Schedule) 
 
 func (f *scheduleFlags) applyWhen(typed func(string) bool, s *warren.Schedule) error {
 	switch window := typed("from") || typed("to"); {
+	case window && !typed("every"):
+		return usagef("--from and --to need --every: how often inside of the window")
 	case typed("cron"):
 		s.When = warren.Cron(f.cron)
 	case typed("every") && window:
@@ -105,8 +110,6 @@ func (f *scheduleFlags) applyWhen(typed func(string) bool, s *warren.Schedule) e
 		s.When = warren.Once(at)
 	case f.manual:
 		s.When = warren.Manual()
-	case window:
-		return usagef("--from and --to need --every: how often inside of the window")
 	}
 	if typed("zone") {
 		s.Zone = f.zone
@@ -128,7 +131,11 @@ func schedulesAddCmd(env *Env) *cobra.Command {
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s := warren.Schedule{Name: args[0], Paused: f.paused}
-			if err := f.apply(env, cmd, &s); err != nil {
+			apply, err := f.changes(env, cmd)
+			if err == nil {
+				err = apply(&s)
+			}
+			if err != nil {
 				return err
 			}
 			return env.withSchedules(cmd, func(ctx context.Context, out format, all *warren.Schedules) error {
@@ -157,8 +164,12 @@ holds until the declaration changes.`,
 		Example: `  warren schedules edit nightly --cron "0 4 * * *" --priority 30`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			apply, err := f.changes(env, cmd)
+			if err != nil {
+				return err
+			}
 			return env.withSchedules(cmd, func(ctx context.Context, out format, all *warren.Schedules) error {
-				info, err := all.Edit(ctx, args[0], func(s *warren.Schedule) error { return f.apply(env, cmd, s) })
+				info, err := all.Edit(ctx, args[0], apply)
 				if err != nil {
 					return err
 				}
