@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -173,15 +174,8 @@ func TestOneBadOutcomeDoesNotTakeItsNeighboursAlong(t *testing.T) {
 		r.complete(5, 9, 6)
 		r.set(choosy)
 		close(gate)
-		pass(time.Minute)
-		recorded := map[jobstore.ID]jobstore.Outcome{}
-		for _, s := range r.asked {
-			if _, err := choosy(t.Context(), s); err == nil {
-				for _, o := range s.outs {
-					recorded[o.ID] = o
-				}
-			}
-		}
+		pass(time.Second)
+		recorded := r.recorded(choosy)
 		for _, id := range []jobstore.ID{1, 2, 3, 5, 6} {
 			if recorded[id].State != jobstore.Finished {
 				t.Errorf("job %d: %+v", id, recorded[id])
@@ -190,8 +184,115 @@ func TestOneBadOutcomeDoesNotTakeItsNeighboursAlong(t *testing.T) {
 		if o := recorded[4]; o.State != bad.State || o.Delay != bad.Delay || o.Output != nil || o.Error == "" || o.Error == "why" {
 			t.Errorf("the bad outcome became %+v, want it without what cannot be stored", o)
 		}
-		if len(r.asked) > 20 || len(r.term.Held()) != 0 {
-			t.Errorf("%d statements, held %v", len(r.asked), r.term.Held())
+		if n := len(r.sizes()); n > 25 || !slices.Equal(r.term.Held(), []jobstore.ID{9}) {
+			t.Errorf("%d statements, held %v; want a few, and 9 only", n, r.term.Held())
+		}
+		r.set(nil) // whatever it was that refused even the bare outcome of 9
+		pass(5 * time.Second)
+		if n := len(r.sizes()); n > 30 || len(r.term.Held()) != 0 || len(r.returned) != 0 {
+			t.Errorf("%d statements, held %v, returned %v; want 9 recorded", n, r.term.Held(), r.returned)
+		}
+	})
+}
+
+// stubborn fails every statement with one of these jobs in it, by an error that says nothing about why.
+func stubborn(ids ...jobstore.ID) func(context.Context, statement) (jobstore.Recorded, error) {
+	return func(_ context.Context, s statement) (jobstore.Recorded, error) {
+		for _, o := range s.outs {
+			if slices.Contains(ids, o.ID) {
+				return jobstore.Recorded{}, errAway
+			}
+		}
+		return jobstore.Recorded{}, nil
+	}
+}
+
+// A row may be locked for hours, or be one that somebody's trigger refuses: that is an error like any other.
+func TestAnOutcomeThatKeepsFailingHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.cfg.Batch = 20
+		r.start()
+		behind := func(ids ...jobstore.ID) { // goes into one statement
+			gate := r.gate()
+			r.complete(ids[0] + 1000)
+			r.complete(ids[0] + 2000)
+			r.complete(ids...)
+			r.set(stubborn(9, 30, 50))
+			close(gate)
+			pass(30 * time.Second)
+		}
+		behind(1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20)
+		behind(30, 31, 32)
+		behind(49, 50)
+		bad := func() {
+			r.t.Helper()
+			held := r.term.Held()
+			if slices.Sort(held); !slices.Equal(held, []jobstore.ID{9, 30, 50}) {
+				r.t.Fatalf("%v are not recorded, want 9, 30 and 50", held)
+			}
+		}
+		bad()
+		for id := range jobstore.ID(100) { // more than may wait
+			r.complete(100 + id)
+		}
+		bad()
+		before := len(r.sizes())
+		pass(time.Minute)
+		if n := len(r.sizes()) - before; n < 60 || n > 150 {
+			t.Errorf("%d tries of three outcomes in a minute, want one of each about every two seconds", n)
+		}
+		r.set(nil)
+		pass(5 * time.Second)
+		if len(r.term.Held()) != 0 || r.fenced != 0 || len(r.returned) != 0 {
+			t.Errorf("held %v, %d fenced, returned %v; want all recorded", r.term.Held(), r.fenced, r.returned)
+		}
+	})
+}
+
+func TestWhatKeepsFailingIsHandedBackAtTheEnd(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(r *rig){
+		"of the term":    func(r *rig) { r.term.Lost(); pass(time.Second) },
+		"of the process": func(r *rig) { r.stop(); pass(12 * time.Second) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(r *rig) {
+				r.start()
+				r.set(stubborn(9))
+				r.complete(8, 9, 10)
+				pass(10 * time.Second)
+				end(r)
+				if want := 2000 + int64(r.term.Holder); len(r.returned) != 1 || r.returned[9] != want || r.fenced != 1 || len(r.term.Held()) != 0 {
+					t.Errorf("returned %v, %d fenced, held %v; want 9 handed back by its lease", r.returned, r.fenced, r.term.Held())
+				}
+			})
+		})
+	}
+}
+
+func TestThereIsRoomForABatchOfWhatKeepsFailing(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.cfg.Batch = 2
+		r.start()
+		r.set(func(context.Context, statement) (jobstore.Recorded, error) { return jobstore.Recorded{}, errAway })
+		var taken atomic.Int32
+		go func() {
+			for id := range jobstore.ID(30) {
+				r.give(r.term, jobstore.Outcome{ID: 1 + id, LeaseNo: 2, State: jobstore.Finished})
+				taken.Add(1)
+			}
+		}()
+		pass(15 * time.Second)
+		if n := taken.Load(); n > 2+2*2+4 { // on the shelf, in two flights, waiting
+			t.Errorf("%d were taken over while none can be recorded", n)
+		}
+		r.set(nil)
+		pass(time.Minute)
+		if n := taken.Load(); n != 30 || len(r.term.Held()) != 0 {
+			t.Errorf("%d taken over, held %v; want all recorded", n, r.term.Held())
 		}
 	})
 }

@@ -77,6 +77,22 @@ func (s *store) sizes() []int {
 	return sizes
 }
 
+// recorded are the outcomes of the statements that an answer takes.
+func (s *store) recorded(answer func(ctx context.Context, s statement) (jobstore.Recorded, error)) map[jobstore.ID]jobstore.Outcome {
+	synctest.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	recorded := map[jobstore.ID]jobstore.Outcome{}
+	for _, a := range s.asked {
+		if _, err := answer(context.Background(), a); err == nil {
+			for _, o := range a.outs {
+				recorded[o.ID] = o
+			}
+		}
+	}
+	return recorded
+}
+
 // registrar registers everybody and renews everything.
 type registrar struct{ n jobstore.HolderID }
 
