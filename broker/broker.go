@@ -18,6 +18,9 @@ var (
 	ErrStale = errors.New("the delivery's session has ended")
 	// ErrUnavailable means that there is no usable connection right now.
 	ErrUnavailable = errors.New("the broker is not available")
+	// ErrRejected means that the queue of a band did not take a hint, which may be full or between two leaders. Others
+	// may take theirs. It comes together with ErrUnavailable.
+	ErrRejected = errors.New("the queue does not take it")
 	// ErrConfig means that the broker refuses what this program is set up to do (rights, a
 	// missing queue, other arguments). Another try helps only after a person has acted.
 	ErrConfig = errors.New("the broker refuses this configuration")

@@ -164,6 +164,8 @@ type Sweeper interface {
 	Announced(ctx context.Context, ids []ID) error
 	// Unannounced puts rows into the outbox, because announcing them failed.
 	Unannounced(ctx context.Context, ids []ID) error
+	// AnnounceLater has rows wait in the outbox for that long before their announcement is due again, behind others.
+	AnnounceLater(ctx context.Context, ids []ID, after time.Duration) error
 	// Oldest returns the oldest READY row of each band that has one and whose queue is not paused (rows of serial groups excluded).
 	Oldest(ctx context.Context, bands []Band) ([]Ref, error)
 	// ReadyFrom looks at limit of those, oldest first, from a number on, and returns the ones that a living consumer of the band

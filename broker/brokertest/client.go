@@ -135,7 +135,7 @@ func (c *client) publish(ctx context.Context, h broker.Hint, body []byte) error 
 	verdict := s.judge(broker.Hint{Band: h.Band, Numbers: slices.Clone(h.Numbers)})
 	switch verdict {
 	case Reject:
-		return fmt.Errorf("%w: rejected on purpose", broker.ErrUnavailable)
+		return fmt.Errorf("%w: %w on purpose", broker.ErrUnavailable, broker.ErrRejected)
 	case Lose:
 		return nil
 	case Double:

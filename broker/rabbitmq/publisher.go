@@ -29,7 +29,7 @@ func (lateError) Is(target error) bool { return target == context.DeadlineExceed
 
 // errNack is a hint that the broker did not take: a quorum queue between two leaders, or one that
 // a policy keeps short.
-var errNack = errors.New("the broker did not accept it (nack)")
+var errNack = fmt.Errorf("the broker did not accept it (nack): %w", broker.ErrRejected)
 
 // nackPause is how long before a hint is sent again that was not accepted.
 const nackPause = 100 * time.Millisecond

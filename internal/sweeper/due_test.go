@@ -1,11 +1,14 @@
 package sweeper_test
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/warrenq/warren/broker"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -147,6 +150,86 @@ func TestWhileTheBrokerFailsDueRowsWaitInTheOutbox(t *testing.T) {
 		pass(6 * time.Second)
 		if n := len(r.outbox); n != 0 {
 			t.Errorf("%d left in the outbox", n)
+		}
+	})
+}
+
+// of are refs of another band than the usual one.
+func of(queue string, from, to jobstore.ID) []jobstore.Ref {
+	list := refs(from, to)
+	for i := range list {
+		list[i].Queue = queue
+	}
+	return list
+}
+
+// A queue may be missing for days, where others may make queues and Warren may not; or be full.
+func TestABandThatCannotBeAnnouncedIsInNobodysWay(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{
+		"refused":       fmt.Errorf("no queue: %w", broker.ErrConfig),
+		"not taken":     fmt.Errorf("%w: %w", broker.ErrUnavailable, broker.ErrRejected),
+		"not confirmed": broker.ErrUnavailable,
+		"a bad name":    errors.New("a name of 300 characters"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(r *rig) {
+				bad := jobstore.Band{Queue: "bad", Priority: 10}
+				r.mute = map[jobstore.Band]error{bad: err}
+				r.outbox = append(of("bad", 1, 600), refs(601, 610)...)
+				r.due = refs(611, 611)
+				r.start()
+				pass(3 * time.Second)
+				heard := slices.Sorted(slices.Values(r.heard))
+				if want := refs(601, 611); len(heard) != len(want) || heard[0] != 601 || heard[len(heard)-1] != 611 {
+					t.Errorf("arrived: %v, want 601 to 611", heard)
+				}
+				r.told()
+				r.set(func() { r.due = append(of("bad", 701, 710), refs(711, 711)...) })
+				pass(time.Second)
+				if !slices.Contains(r.heard, 711) {
+					t.Error("a due row waits for those of the band that cannot be announced")
+				}
+				r.told()
+				for id := range jobstore.ID(24) {
+					r.set(func() { r.due = refs(801+id, 801+id) })
+					pass(5 * time.Second)
+				}
+				tries := 0
+				for _, ids := range r.announced {
+					if slices.ContainsFunc(ids, func(id jobstore.ID) bool { return id <= 600 || id > 700 && id <= 710 }) {
+						tries++
+					}
+				}
+				if tries > 20 {
+					t.Errorf("%d announcements in two minutes to a band that takes none", tries)
+				}
+				if n := r.logs.FilterMessageSnippet("of a band cannot be announced").Len(); n != 1 {
+					t.Errorf("said %d times, want once", n)
+				}
+				r.set(func() { r.mute = nil })
+				pass(33 * time.Second)
+				if len(r.outbox) != 0 || len(r.heard) != 646 {
+					t.Errorf("%d left in the outbox, %d arrived; want all of 646 once the queue is there", len(r.outbox), len(r.heard))
+				}
+			})
+		})
+	}
+}
+
+// What was published while a connection broke waits no longer for it.
+func TestAnAnnouncementThatBreaksOffIsRepeatedSoon(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.mute = map[jobstore.Band]error{{Queue: "late", Priority: 10}: broker.ErrUnavailable}
+		r.outbox = append(refs(1, 3), of("late", 4, 6)...)
+		r.start()
+		pass(100 * time.Millisecond)
+		r.set(func() { r.mute = nil })
+		pass(2 * time.Second)
+		if len(r.outbox) != 0 {
+			t.Errorf("%v wait in the outbox", r.outbox)
 		}
 	})
 }

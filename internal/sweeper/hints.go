@@ -108,9 +108,7 @@ func (s *Sweeper) announceClaimable(ctx context.Context, oldest jobstore.Ref, wa
 		}
 		looked += n
 		if len(refs) > 0 {
-			failed, err := s.cfg.Announcer.Announce(ctx, refs)
-			s.heard(failed, err)
-			if len(failed) > 0 {
+			if later, _ := s.tell(ctx, refs); len(later) > 0 {
 				return total, false, nil // no row writes: the next round tries again
 			}
 			total += len(refs)

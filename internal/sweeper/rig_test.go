@@ -3,6 +3,7 @@ package sweeper_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
+	"github.com/warrenq/warren/broker"
 	"github.com/warrenq/warren/internal/sweeper"
 	"github.com/warrenq/warren/jobstore"
 )
@@ -49,9 +51,13 @@ type store struct {
 	leader string // who has the lease, until when
 	until  time.Time
 
-	deaf      bool // announcing fails
+	deaf      bool                      // announcing fails
+	mute      map[jobstore.Band]error   // that of these does
+	later     map[jobstore.ID]time.Time // when rows of the outbox are due that were put off
+	bandOf    map[jobstore.ID]jobstore.Band
 	announced [][]jobstore.ID
-	at        []time.Time // when
+	heard     []jobstore.ID // those of them that arrived
+	at        []time.Time   // when
 	depth     int
 	depthErr  error
 }
@@ -116,7 +122,11 @@ func (s *store) Due(ctx context.Context, limit int) (refs []jobstore.Ref, err er
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return take(&s.due, limit), nil
+	refs = take(&s.due, limit)
+	for _, ref := range refs {
+		s.bandOf[ref.ID] = ref.Band
+	}
+	return refs, nil
 }
 
 func (s *store) Outbox(ctx context.Context, limit int) ([]jobstore.Ref, error) {
@@ -125,7 +135,27 @@ func (s *store) Outbox(ctx context.Context, limit int) ([]jobstore.Ref, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.Clone(s.outbox[:min(limit, len(s.outbox))]), nil
+	due := slices.DeleteFunc(slices.Clone(s.outbox), func(r jobstore.Ref) bool { return time.Now().Before(s.later[r.ID]) })
+	return due[:min(limit, len(due))], nil
+}
+
+func (s *store) AnnounceLater(ctx context.Context, ids []jobstore.ID, after time.Duration) error {
+	if err := s.call(ctx, "announce later"); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var first, last []jobstore.Ref
+	for _, ref := range s.outbox {
+		if slices.Contains(ids, ref.ID) {
+			s.later[ref.ID] = time.Now().Add(after)
+			last = append(last, ref)
+		} else {
+			first = append(first, ref)
+		}
+	}
+	s.outbox = slices.Concat(first, last)
+	return nil
 }
 
 func (s *store) Announced(ctx context.Context, ids []jobstore.ID) error {
@@ -146,7 +176,7 @@ func (s *store) Unannounced(ctx context.Context, ids []jobstore.ID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range ids {
-		s.outbox = append(s.outbox, jobstore.Ref{ID: id})
+		s.outbox = append(s.outbox, jobstore.Ref{ID: id, Band: s.bandOf[id]})
 	}
 	return nil
 }
@@ -284,9 +314,18 @@ func (s *store) Announce(_ context.Context, refs []jobstore.Ref) ([]jobstore.Ref
 	s.at = append(s.at, time.Now())
 	s.lines = append(s.lines, "announced")
 	if s.deaf {
-		return refs, errAway
+		return refs, fmt.Errorf("%w: %w", broker.ErrUnavailable, errAway)
 	}
-	return nil, nil
+	var failed []jobstore.Ref
+	var err error
+	for _, ref := range refs {
+		if why := s.mute[ref.Band]; why != nil {
+			failed, err = append(failed, ref), why
+		} else {
+			s.heard = append(s.heard, ref.ID)
+		}
+	}
+	return failed, err
 }
 
 // failing is a store whose leases cannot be renewed while it is away.
@@ -339,6 +378,7 @@ func bubble(t *testing.T, test func(r *rig)) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zap.InfoLevel)
 		s := &store{calls: map[string]int{}, slow: map[string]time.Duration{}, bands: []jobstore.Band{band}}
+		s.later, s.bandOf = map[jobstore.ID]time.Time{}, map[jobstore.ID]jobstore.Band{}
 		r := &rig{t: t, store: s, logs: logs, stop: func() {}}
 		r.cfg = sweeper.Config{Store: s, Announcer: s, Self: "me", Log: zap.New(core)}
 		r.cfg.Depth = func(context.Context, jobstore.Band) (int, error) {

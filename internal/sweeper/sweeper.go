@@ -33,7 +33,7 @@ type FlowSettler interface {
 	PruneFlows(ctx context.Context, ages jobstore.FlowAges, limit int) (int, error)
 }
 
-// Announcer announces and reports what is not known to have arrived.
+// Announcer announces and reports what is not known to have arrived. Its errors are those of package broker.
 type Announcer interface {
 	Announce(ctx context.Context, refs []jobstore.Ref) (failed []jobstore.Ref, err error)
 }
@@ -99,6 +99,8 @@ type Sweeper struct {
 	// announceAfter and announcePause leave a broken broker in peace.
 	announceAfter time.Time
 	announcePause time.Duration
+	refusing      map[jobstore.Band]*refusal
+	arrived       time.Time // when the broker last took something
 	failing       bool      // the database did not answer at the last round
 	good          time.Time // when it last did; an outage that began between two rounds began no earlier
 	holdRescue    time.Time
@@ -113,7 +115,7 @@ func (s *Sweeper) Pulse() *lifecycle.Pulse { return &s.pulse }
 // New prepares a sweeper; Run does the work.
 func New(cfg Config) *Sweeper {
 	cfg.defaults()
-	return &Sweeper{cfg: cfg, look: make(chan struct{}, 1), hints: newLostHints(), heads: newIdleHeads()}
+	return &Sweeper{cfg: cfg, look: make(chan struct{}, 1), hints: newLostHints(), heads: newIdleHeads(), refusing: map[jobstore.Band]*refusal{}}
 }
 
 // leader is the name of the lease that the sweep's leader holds.

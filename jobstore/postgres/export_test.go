@@ -39,6 +39,7 @@ func (s *Store) RescueSQL() string         { return s.sql[rescueSQL] }
 func (s *Store) InsertSQL() string         { return s.sql[insertSQL] }
 func (s *Store) AnnouncedSQL() string      { return s.sql[announcedSQL] }
 func (s *Store) UnannouncedSQL() string    { return s.sql[unannouncedSQL] }
+func (s *Store) AnnounceLaterSQL() string  { return s.sql[announceLaterSQL] }
 func (s *Store) GrantedSQL() string        { return s.sql[grantedSQL] }
 func (s *Store) InsertPlainSQL() string    { return s.sql[insertPlainSQL] }
 

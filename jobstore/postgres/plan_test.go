@@ -128,6 +128,7 @@ func checkPlans(t *testing.T, s *postgres.Store, conn *pgx.Conn) {
 		{"claim next, in turn", s.ClaimTurnsSQL(), who + ", 10, 74, NULL, '{default,default}', '{10,20}', '{0,0}', '{1,0.5}'", append(byNumber, "jobs_live_ready")},
 		{"announced", s.AnnouncedSQL(), ten, []string{"jobs_live_id"}},
 		{"unannounced", s.UnannouncedSQL(), ten, []string{"jobs_live_id"}},
+		{"announce later", s.AnnounceLaterSQL(), ten + ", 1000000", []string{"jobs_live_id"}},
 		{"granted before", s.GrantedSQL(), "1, 1, " + ten, []string{"jobs_live_id"}},
 		{"due", s.BatchSQL()["due"], "10", []string{"jobs_live_id", "jobs_live_due"}},
 		{"oldest", s.OldestSQL(), "'{default,default}', '{10,20}'", []string{"jobs_live_ready"}},

@@ -7,7 +7,7 @@ func statements() []string {
 		claimSQL, claimPlainSQL, claimNextSQL, claimNextPlainSQL, claimTurnsSQL, leftBehindSQL, waitSQL, grantedSQL, releaseUnknownSQL,
 		recordSQL, recordFinishedSQL, recordedSQL, noteSQL,
 		registerSQL, renewSQL, deregisterSQL, removeHolderSQL, consumersSQL, leadSQL, resignSQL,
-		lookSQL, dueSQL, outboxSQL, announcedSQL, unannouncedSQL, oldestSQL, readyFromSQL, liveBandsSQL,
+		lookSQL, dueSQL, outboxSQL, announcedSQL, unannouncedSQL, announceLaterSQL, oldestSQL, readyFromSQL, liveBandsSQL,
 		headsOfSQL, headsSQL, mendGroupsSQL,
 		deadSQL, rescueSQL, buryDeadSQL, expirySQL,
 		retainSQL, retainKeysSQL,

@@ -152,6 +152,22 @@ const readyFromSQL = `-- warren: ready from
 SELECT id, kind = ANY (ARRAY(` + livingKinds + ` AND $1 = ANY (c.queues) AND $2::int = ANY (c.priorities)))
 FROM @schema@.jobs_live
 WHERE state = 'READY' AND serial_group IS NULL AND queue = $1 AND (priority, id) >= ($2::int, $3::bigint) AND priority <= $2::int
+// announceLaterSQL has coalesce where announcedSQL has it.
+const announceLaterSQL = `-- warren: announce later
+WITH mine AS MATERIALIZED (
+  SELECT j.id FROM unnest($1::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id BETWEEN w.id AND w.id
+  WHERE j.state || '' = 'READY' AND coalesce(j.announce_at, 'infinity') <= now() FOR NO KEY UPDATE OF j SKIP LOCKED
+)
+UPDATE @schema@.jobs_live j SET announce_at = now() + make_interval(secs => $2::bigint / 1e6) FROM mine WHERE j.id BETWEEN mine.id AND mine.id`
+
+// AnnounceLater implements jobstore.Sweeper.
+func (s *Store) AnnounceLater(ctx context.Context, ids []jobstore.ID, after time.Duration) error {
+	if err := s.exec(ctx, announceLaterSQL, ids, after.Microseconds()); err != nil {
+		return wrap(fmt.Sprintf("put %d jobs off that wait in the outbox", len(ids)), err)
+	}
+	return nil
+}
+
   AND available_at <= now()
   AND queue ` + notPaused + `
 ORDER BY priority, id LIMIT $4`

@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/warrenq/warren/jobstore"
 )
@@ -117,6 +118,18 @@ func (s *Store) Announced(ctx context.Context, ids []jobstore.ID) error {
 func (s *Store) Unannounced(ctx context.Context, ids []jobstore.ID) error {
 	if _, err := s.exec(ctx, tellSQL, stamp(s.now()), list(ids)); err != nil {
 		return s.wrap(fmt.Sprintf("put %d jobs into the outbox", len(ids)), err)
+	}
+	return nil
+}
+
+const announceLaterSQL = `-- warren: announce later
+UPDATE jobs SET announce_at = ?3 WHERE id IN (SELECT value FROM json_each(?2)) AND state = 'READY' AND announce_at <= ?1`
+
+// AnnounceLater implements jobstore.Sweeper.
+func (s *Store) AnnounceLater(ctx context.Context, ids []jobstore.ID, after time.Duration) error {
+	now := s.now()
+	if _, err := s.exec(ctx, announceLaterSQL, stamp(now), list(ids), stamp(now.Add(after))); err != nil {
+		return s.wrap(fmt.Sprintf("put %d jobs off that wait in the outbox", len(ids)), err)
 	}
 	return nil
 }

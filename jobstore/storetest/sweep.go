@@ -136,10 +136,19 @@ func sweepOutbox(w *world) {
 	w.same("after one was announced", w.outbox(10), ids[2], ids[4])
 	w.check("unannounced", w.store.Unannounced(w.Context(), []jobstore.ID{ids[1], ids[3], 1 << 40}))
 	w.same("after announcing failed", w.outbox(10), ids[1], ids[2], ids[4])
+	w.check("announce later", w.store.AnnounceLater(w.Context(), []jobstore.ID{ids[1], ids[0], 1 << 40}, time.Hour))
+	w.same("put off", w.outbox(10), ids[2], ids[4])
+	if w.get(ids[0]).AnnounceAt != nil {
+		w.Fatal("a job that was announced was put off")
+	}
+	w.check("announced", w.store.Announced(w.Context(), []jobstore.ID{ids[1]}))
+	w.same("what was put off stays in the outbox", w.outbox(10), ids[2], ids[4])
+	w.check("announce later", w.store.AnnounceLater(w.Context(), []jobstore.ID{ids[2]}, time.Millisecond))
+	w.eventually("what was put off is due again, behind others", func() bool { got := w.outbox(10); return len(got) == 2 && got[1] == ids[2] })
 	by := w.consumer()
 	w.finish(by, w.claimOne(by, ids[2]))
 	w.claimOne(by, ids[4])
-	w.same("claimed rows leave the outbox", w.outbox(10), ids[1])
+	w.same("claimed rows leave the outbox", w.outbox(10))
 	strange := plain()
 	strange.Kind = "strange"
 	id := w.insert(strange)[0]

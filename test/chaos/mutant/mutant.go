@@ -52,9 +52,9 @@ func All() []Mutant {
 		{Name: "no sweep for lost hints", Scenario: "queues purged", Edits: []Edit{{sweeper, "if s.cfg.Depth != nil {", "if false {"}}},
 		{Name: "announced before the confirm", Scenario: "hints into the void", Edits: []Edit{{
 			due,
-			"\t\tfailed, err := s.cfg.Announcer.Announce(ctx, refs)\n\t\ts.heard(failed, err)\n\t\tif done := except(refs, failed); len(done) > 0 {\n",
+			"\t\tlater, away := s.tell(ctx, refs)\n\t\tif done := except(refs, later); len(done) > 0 {\n",
 			"\t\tif err := s.cfg.Store.Announced(ctx, except(refs, nil)); err != nil {\n\t\t\treturn err\n\t\t}\n" +
-				"\t\tfailed, err := s.cfg.Announcer.Announce(ctx, refs)\n\t\ts.heard(failed, err)\n\t\tif done := except(refs, refs); len(done) > 0 {\n",
+				"\t\tlater, away := s.tell(ctx, refs)\n\t\tif done := except(refs, refs); len(done) > 0 {\n",
 		}}},
 		{Name: "no unique group row", Scenario: "a better member arrives", Edits: []Edit{{
 			claim, " AND (l.serial_group IS NULL OR EXISTS (SELECT FROM won WHERE won.running_id = l.id))", "",
