@@ -177,7 +177,7 @@ type Sweeper interface {
 	// LiveBands lists the bands that living consumers take.
 	LiveBands(ctx context.Context) ([]Band, error)
 	// Rescue hands back what at most limit rows of dead consumers held. A job with maxCrashes
-	// crashes is quarantined instead.
+	// crashes is quarantined instead. Beside an error there may be some.
 	Rescue(ctx context.Context, limit, maxCrashes int) (Rescued, error)
 	// Retain removes rows past retention, at most limit, and reports how many went.
 	Retain(ctx context.Context, keep Retention, limit int) (int, error)

@@ -17,10 +17,7 @@ func (s *Sweeper) rescueOnce(ctx context.Context) (time.Duration, error) {
 	}
 	for {
 		r, err := s.cfg.Store.Rescue(ctx, s.cfg.Batch, s.cfg.MaxCrashes)
-		if err != nil {
-			return 0, err
-		}
-		if len(r.Released)+len(r.Quarantined)+r.Consumers > 0 {
+		if len(r.Released)+len(r.Quarantined)+r.Consumers > 0 { // there may be some beside an error
 			s.cfg.Log.Warn("rescued the jobs of consumers that stopped renewing their lease",
 				zap.Int("consumers", r.Consumers), zap.Int("jobs", len(r.Released)), zap.Int("quarantined", len(r.Quarantined)))
 		}
@@ -28,6 +25,9 @@ func (s *Sweeper) rescueOnce(ctx context.Context) (time.Duration, error) {
 			s.cfg.Rescued(r)
 		}
 		s.announce(ctx, r.Released)
+		if err != nil {
+			return 0, err
+		}
 		if len(r.Released)+len(r.Quarantined)+r.Crashed == 0 { // of paused groups nothing is released
 			next := s.cfg.Rescue
 			if r.Next > 0 {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -111,6 +113,13 @@ func TestAClaimLocksWhatItTakes(t *testing.T) {
 	}
 }
 
+// refuseBad has the database refuse every change of jobs whose identifier is bad, as somebody's own trigger may.
+func refuseBad(tb testing.TB, conn *pgx.Conn) {
+	tb.Helper()
+	exec(tb, conn, "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END'")
+	exec(tb, conn, "CREATE TRIGGER refuse BEFORE UPDATE ON warren.jobs_live FOR EACH ROW WHEN (NEW.identifier = 'bad') EXECUTE FUNCTION refuse()")
+}
+
 // A job whose row may not be written keeps no other from being claimed.
 func TestAClaimGoesOnWithoutARowThatMayNotBeWritten(t *testing.T) {
 	t.Parallel()
@@ -123,8 +132,7 @@ func TestAClaimGoesOnWithoutARowThatMayNotBeWritten(t *testing.T) {
 	}
 	exec(t, conn, "UPDATE warren.jobs SET serial_group = 'g' || id WHERE id = ANY ($1)", ids[3:])
 	exec(t, conn, "UPDATE warren.jobs SET identifier = 'bad' WHERE id = ANY ($1)", []jobstore.ID{ids[1], ids[3]})
-	exec(t, conn, "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END'")
-	exec(t, conn, "CREATE TRIGGER refuse BEFORE UPDATE ON warren.jobs_live FOR EACH ROW WHEN (NEW.identifier = 'bad') EXECUTE FUNCTION refuse()")
+	refuseBad(t, conn)
 	got, err := s.Claim(t.Context(), by, ids)
 	var claimed []jobstore.ID
 	for _, l := range got.Leases {

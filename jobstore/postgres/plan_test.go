@@ -130,10 +130,10 @@ func checkPlans(t *testing.T, s *postgres.Store, conn *pgx.Conn) {
 		{"unannounced", s.UnannouncedSQL(), ten, []string{"jobs_live_id"}},
 		{"announce later", s.AnnounceLaterSQL(), ten + ", 1000000", []string{"jobs_live_id"}},
 		{"granted before", s.GrantedSQL(), "1, 1, " + ten, []string{"jobs_live_id"}},
-		{"due", s.BatchSQL()["due"], "10", []string{"jobs_live_id", "jobs_live_due"}},
+		{"due", s.BatchSQL()["due"], "10, '{}'", []string{"jobs_live_id", "jobs_live_due"}},
 		{"oldest", s.OldestSQL(), "'{default,default}', '{10,20}'", []string{"jobs_live_ready"}},
 		{"ready from", s.ReadyFromSQL(), "'default', 10, 5, 10", []string{"jobs_live_ready"}},
-		{"rescue", s.RescueSQL(), "'{1}', 100, 3", append(byNumber, "jobs_live_holder")},
+		{"rescue", s.RescueSQL(), "'{1}', 100, 3, '{}'", append(byNumber, "jobs_live_holder")},
 		{"gauges", s.GaugesSQL(), "1000, 10", []string{"jobs_live_ready", "jobs_live_group", "jobs_live_due", "jobs_live_holder", "jobs_live_announce"}},
 	} {
 		name := fmt.Sprintf("p%d", len(c.sql))
@@ -174,7 +174,7 @@ func TestBatchPlans(t *testing.T) {
 		exec(t, conn, "SET "+set)
 	}
 	args := map[string]string{
-		"due": "500", "retain": "'{FINISHED}', '{1000}', 500", "clear": "'FINISHED', 1000, '-infinity', 500",
+		"due": "500, '{}'", "retain": "'{FINISHED}', '{1000}', 500", "clear": "'FINISHED', 1000, '-infinity', 500",
 		"reannounce": "'default', 0, 0, 500",
 	}
 	for name, text := range s.BatchSQL() {

@@ -60,6 +60,8 @@ type Store struct {
 	guards guards
 	fronts fronts
 	plain  plainness
+
+	outcasts outcasts
 }
 
 var _ jobstore.Store = (*Store)(nil)

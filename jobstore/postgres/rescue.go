@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,7 +21,7 @@ SELECT id FROM @schema@.consumers WHERE expires_at <= clock_timestamp() ORDER BY
 const rescueSQL = `-- warren: rescue
 WITH held AS MATERIALIZED (
   SELECT j.id, j.serial_group, j.holder, j.attempts, j.host, $3::int > 0 AND j.crashes + 1 >= $3::int AS quarantine
-  FROM @schema@.jobs_live j WHERE j.holder = ANY ($1::bigint[]) AND j.state || '' = 'PROCESSING'
+  FROM @schema@.jobs_live j WHERE j.holder = ANY ($1::bigint[]) AND j.state || '' = 'PROCESSING' AND j.id <> ALL ($4::bigint[])
   ORDER BY j.holder, j.id LIMIT $2
   FOR NO KEY UPDATE SKIP LOCKED
 ),
@@ -52,6 +53,14 @@ freed AS (
 SELECT id, queue, priority, serial_group, false FROM back
 UNION ALL SELECT id, queue, priority, serial_group, true FROM ended`
 
+// firstHeldSQL finds the job that rescueSQL begins with.
+const firstHeldSQL = `-- warren: first held by the dead
+SELECT j.id FROM @schema@.jobs_live j
+WHERE j.holder = ANY (ARRAY(SELECT id FROM @schema@.consumers WHERE expires_at <= clock_timestamp() ORDER BY expires_at LIMIT 20))
+  AND j.state || '' = 'PROCESSING' AND j.id <> ALL ($1::bigint[])
+ORDER BY j.holder, j.id LIMIT 1
+FOR NO KEY UPDATE OF j SKIP LOCKED`
+
 const buryDeadSQL = `-- warren: remove dead consumers
 DELETE FROM @schema@.consumers c
 WHERE c.id = ANY ($1::bigint[]) AND NOT EXISTS (SELECT FROM @schema@.jobs_live j WHERE j.holder = c.id)
@@ -75,6 +84,30 @@ func (s *Store) Rescue(ctx context.Context, limit, maxCrashes int) (jobstore.Res
 	if err != nil || dead == 0 {
 		return jobstore.Rescued{Next: next}, err
 	}
+	err = s.writable(ctx, limit, firstHeldSQL, func(n int) (int, error) {
+		some, freed, err := s.rescueSome(ctx, n, maxCrashes)
+		if err != nil {
+			return 0, err
+		}
+		done.Released, done.Quarantined = append(done.Released, some.Released...), append(done.Quarantined, some.Quarantined...)
+		done.Crashed, done.Consumers = done.Crashed+some.Crashed, done.Consumers+some.Consumers
+		groups = append(groups, freed...)
+		return some.Crashed, nil
+	})
+	if len(groups) > 0 {
+		heads, failed := s.headsOf(ctx, groups)
+		done.Released = append(done.Released, heads...)
+		err = errors.Join(err, failed)
+	}
+	if err != nil {
+		return done, wrap(fmt.Sprintf("rescue %d jobs", limit), err)
+	}
+	_, done.Next, err = s.expiry(ctx)
+	return done, err
+}
+
+// rescueSome hands back at most limit jobs, and returns the serial groups of those that have one.
+func (s *Store) rescueSome(ctx context.Context, limit, maxCrashes int) (done jobstore.Rescued, groups []string, err error) {
 	err = retried(ctx, func() error {
 		done, groups = jobstore.Rescued{}, nil
 		return s.inTx(ctx, false, func(ctx context.Context, tx pgx.Tx) (err error) {
@@ -86,16 +119,7 @@ func (s *Store) Rescue(ctx context.Context, limit, maxCrashes int) (jobstore.Res
 			return err
 		})
 	})
-	if err == nil && len(groups) > 0 {
-		var heads []jobstore.Ref
-		heads, err = s.headsOf(ctx, groups)
-		done.Released = append(done.Released, heads...)
-	}
-	if err != nil {
-		return jobstore.Rescued{}, wrap(fmt.Sprintf("rescue %d jobs", limit), err)
-	}
-	_, done.Next, err = s.expiry(ctx)
-	return done, err
+	return done, groups, err
 }
 
 // expiry is how many registrations have expired, and how long the next one has; 0 = there is none.
@@ -113,7 +137,7 @@ func (s *Store) rescueIn(ctx context.Context, q session, limit, maxCrashes int, 
 	if err != nil || len(dead) == 0 {
 		return nil, err
 	}
-	err = q.run(ctx, s.sql[rescueSQL], []any{dead, limit, maxCrashes}, func(r pgx.Rows) error {
+	err = q.run(ctx, s.sql[rescueSQL], []any{dead, limit, maxCrashes, s.outcasts.list()}, func(r pgx.Rows) error {
 		var ref jobstore.Ref
 		var group *string
 		var quarantined bool

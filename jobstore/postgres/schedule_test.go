@@ -20,7 +20,7 @@ func TestSchedulePlans(t *testing.T) {
 		exec(t, conn, "SET "+set)
 	}
 	for name, args := range map[string]string{
-		"look": "", "due schedules": "(100)", "taken ticks": "('{s1,s2}', '{2026-01-01,2026-01-01}')", "forget ticks": "('{s1,s2}', 100)",
+		"look": "('{}')", "due schedules": "(100)", "taken ticks": "('{s1,s2}', '{2026-01-01,2026-01-01}')", "forget ticks": "('{s1,s2}', 100)",
 		"schedule runs": "('s1', 10)",
 	} {
 		prepared := strings.ReplaceAll(name, " ", "_")

@@ -9,7 +9,7 @@ func statements() []string {
 		registerSQL, renewSQL, deregisterSQL, removeHolderSQL, consumersSQL, leadSQL, resignSQL,
 		lookSQL, dueSQL, outboxSQL, announcedSQL, unannouncedSQL, announceLaterSQL, oldestSQL, readyFromSQL, liveBandsSQL,
 		headsOfSQL, headsSQL, mendGroupsSQL,
-		deadSQL, rescueSQL, buryDeadSQL, expirySQL,
+		deadSQL, rescueSQL, firstHeldSQL, buryDeadSQL, expirySQL, firstDueSQL,
 		retainSQL, retainKeysSQL,
 		admitSQL, lockSQL, unlockSQL, enterSQL, reportSQL, retainGuardsSQL,
 		faultsSQL, mendHoldersSQL, mendGroupRowsSQL, mendMembersSQL, mendKeysSQL,

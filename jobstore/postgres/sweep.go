@@ -23,6 +23,7 @@ SELECT d.due IS NOT NULL AND d.due <= now(),
        EXISTS (SELECT FROM @schema@.job_step_ends) OR EXISTS (SELECT FROM @schema@.job_steps WHERE calling)
 FROM (SELECT (SELECT available_at FROM @schema@.jobs_live
               WHERE state IN ('SCHEDULED', 'WAITING', 'TEMPORARILY_FAILED', 'BROKER_FAILED', 'BACK_TO_BROKER')
+                AND id <> ALL ($1::bigint[])
               ORDER BY available_at LIMIT 1) AS due) d`
 
 // Look implements jobstore.Sweeper.
@@ -32,7 +33,7 @@ func (s *Store) Look(ctx context.Context) (jobstore.Look, error) {
 		err = r.Scan(&l.Due, &l.Outbox, &next, &l.Schedules, &l.Flows)
 		l.Next = time.Duration(next) * time.Microsecond
 		return l, err
-	})
+	}, s.outcasts.list())
 	if err != nil {
 		return jobstore.Look{}, wrap("look what is due", err)
 	}
@@ -45,6 +46,7 @@ const dueSQL = `-- warren: due
 WITH due AS MATERIALIZED (
   SELECT id FROM @schema@.jobs_live
   WHERE state IN ('SCHEDULED', 'WAITING', 'TEMPORARILY_FAILED', 'BROKER_FAILED', 'BACK_TO_BROKER') AND available_at <= now()
+    AND id <> ALL ($2::bigint[])
   ORDER BY available_at LIMIT $1
   FOR NO KEY UPDATE SKIP LOCKED
 ), ready AS (
@@ -58,7 +60,28 @@ SELECT id, queue, priority, serial_group FROM ready ORDER BY priority, id`
 // meanwhile, by somebody who did not see this one READY yet. Then nobody would announce it.
 func (s *Store) Due(ctx context.Context, limit int) (refs []jobstore.Ref, err error) {
 	var groups []string
-	err = s.do(ctx, dueSQL, []any{limit}, func() { refs, groups = nil, nil }, func(r pgx.Rows) error {
+	failed := s.writable(ctx, limit, firstDueSQL, func(n int) (int, error) {
+		some, freed, err := s.makeDue(ctx, n)
+		refs, groups = append(refs, some...), append(groups, freed...)
+		return len(some) + len(freed), err
+	})
+	if len(groups) > 0 {
+		heads, err := s.headsOf(ctx, groups)
+		if err != nil {
+			return refs, wrap("find who comes first among due jobs", err)
+		}
+		refs = append(refs, heads...)
+	}
+	if failed != nil {
+		return refs, wrap("make due jobs ready", failed)
+	}
+	return refs, nil
+}
+
+// makeDue makes at most limit due jobs READY. Of members of serial groups it returns their group, once for each.
+func (s *Store) makeDue(ctx context.Context, limit int) (refs []jobstore.Ref, groups []string, err error) {
+	args := []any{limit, s.outcasts.list()}
+	err = s.do(ctx, dueSQL, args, func() { refs, groups = nil, nil }, func(r pgx.Rows) error {
 		var ref jobstore.Ref
 		var group *string
 		if err := r.Scan(&ref.ID, &ref.Queue, &ref.Priority, &group); err != nil {
@@ -72,17 +95,18 @@ func (s *Store) Due(ctx context.Context, limit int) (refs []jobstore.Ref, err er
 		return nil
 	})
 	if err != nil {
-		return nil, wrap("make due jobs ready", err)
+		return nil, nil, err
 	}
-	if len(groups) > 0 {
-		heads, err := s.headsOf(ctx, groups)
-		if err != nil {
-			return refs, wrap("find who comes first among due jobs", err)
-		}
-		refs = append(refs, heads...)
-	}
-	return refs, nil
+	return refs, groups, nil
 }
+
+// firstDueSQL finds the job that dueSQL begins with.
+const firstDueSQL = `-- warren: first due
+SELECT id FROM @schema@.jobs_live
+WHERE state IN ('SCHEDULED', 'WAITING', 'TEMPORARILY_FAILED', 'BROKER_FAILED', 'BACK_TO_BROKER') AND available_at <= now()
+  AND id <> ALL ($1::bigint[])
+ORDER BY available_at LIMIT 1
+FOR NO KEY UPDATE SKIP LOCKED`
 
 const outboxSQL = `-- warren: outbox
 SELECT id, queue, priority FROM @schema@.jobs_live
@@ -128,6 +152,22 @@ func (s *Store) Unannounced(ctx context.Context, ids []jobstore.ID) error {
 	return nil
 }
 
+// announceLaterSQL has coalesce where announcedSQL has it.
+const announceLaterSQL = `-- warren: announce later
+WITH mine AS MATERIALIZED (
+  SELECT j.id FROM unnest($1::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id BETWEEN w.id AND w.id
+  WHERE j.state || '' = 'READY' AND coalesce(j.announce_at, 'infinity') <= now() FOR NO KEY UPDATE OF j SKIP LOCKED
+)
+UPDATE @schema@.jobs_live j SET announce_at = now() + make_interval(secs => $2::bigint / 1e6) FROM mine WHERE j.id BETWEEN mine.id AND mine.id`
+
+// AnnounceLater implements jobstore.Sweeper.
+func (s *Store) AnnounceLater(ctx context.Context, ids []jobstore.ID, after time.Duration) error {
+	if err := s.exec(ctx, announceLaterSQL, ids, after.Microseconds()); err != nil {
+		return wrap(fmt.Sprintf("put %d jobs off that wait in the outbox", len(ids)), err)
+	}
+	return nil
+}
+
 const oldestSQL = `-- warren: oldest
 SELECT o.id, b.queue, b.priority
 FROM unnest($1::text[], $2::int[]) AS b(queue, priority) CROSS JOIN LATERAL (
@@ -152,22 +192,6 @@ const readyFromSQL = `-- warren: ready from
 SELECT id, kind = ANY (ARRAY(` + livingKinds + ` AND $1 = ANY (c.queues) AND $2::int = ANY (c.priorities)))
 FROM @schema@.jobs_live
 WHERE state = 'READY' AND serial_group IS NULL AND queue = $1 AND (priority, id) >= ($2::int, $3::bigint) AND priority <= $2::int
-// announceLaterSQL has coalesce where announcedSQL has it.
-const announceLaterSQL = `-- warren: announce later
-WITH mine AS MATERIALIZED (
-  SELECT j.id FROM unnest($1::bigint[]) AS w(id) JOIN @schema@.jobs_live j ON j.id BETWEEN w.id AND w.id
-  WHERE j.state || '' = 'READY' AND coalesce(j.announce_at, 'infinity') <= now() FOR NO KEY UPDATE OF j SKIP LOCKED
-)
-UPDATE @schema@.jobs_live j SET announce_at = now() + make_interval(secs => $2::bigint / 1e6) FROM mine WHERE j.id BETWEEN mine.id AND mine.id`
-
-// AnnounceLater implements jobstore.Sweeper.
-func (s *Store) AnnounceLater(ctx context.Context, ids []jobstore.ID, after time.Duration) error {
-	if err := s.exec(ctx, announceLaterSQL, ids, after.Microseconds()); err != nil {
-		return wrap(fmt.Sprintf("put %d jobs off that wait in the outbox", len(ids)), err)
-	}
-	return nil
-}
-
   AND available_at <= now()
   AND queue ` + notPaused + `
 ORDER BY priority, id LIMIT $4`
