@@ -24,11 +24,18 @@ func (s *Store) headsOf(ctx context.Context, groups []string) ([]jobstore.Ref, e
 	return gather(ctx, s, headsOfSQL, scanRef, groups)
 }
 
+// headsSQL counts only heads that somebody may claim: there may be more of the others than it returns. Consumers that take the
+// same are one row of takers; OFFSET 0 is as in headFree.
 const headsSQL = `-- warren: heads
-WITH RECURSIVE groups(serial_group) AS (` + looseGroups + `)
+WITH RECURSIVE groups(serial_group) AS (` + looseGroups + `),
+takers AS MATERIALIZED (
+  SELECT DISTINCT kinds, queues, priorities FROM @schema@.consumers WHERE expires_at > clock_timestamp()
+)
 SELECT h.id, h.queue, h.priority
 FROM groups g CROSS JOIN LATERAL (` + headOfGroup + `) h
 WHERE g.serial_group IS NOT NULL AND ` + headFree + ` AND h.kind = ANY (ARRAY(` + livingKinds + `))
+  AND EXISTS (SELECT FROM takers t
+    WHERE h.kind = ANY (t.kinds) AND h.queue = ANY (t.queues) AND h.priority = ANY (t.priorities) OFFSET 0)
   AND g.serial_group <> ALL (ARRAY(SELECT p.name FROM @schema@.job_pauses p WHERE p.until > now() AND p.of = 'group'))
 ORDER BY h.priority, h.id LIMIT $1`
 

@@ -67,10 +67,15 @@ func (s *Store) headsOf(ctx context.Context, q session, groups []string) ([]jobs
 	return gather(ctx, q, headsOfSQL, scanRef, stamp(s.now()), list(groups))
 }
 
+// headsSQL counts only heads that somebody may claim: there may be more of the others than it returns.
 const headsSQL = `-- warren: heads
 WITH RECURSIVE groups(name) AS (` + looseGroups + `)
 SELECT h.id, h.queue, h.priority FROM groups g CROSS JOIN jobs h ON h.id = ` + headOf + `
 WHERE ` + headFree + ` AND h.kind IN (` + livingKinds + `)
+  AND EXISTS (SELECT 1 FROM warren_consumers c WHERE c.expires_at > ?3
+    AND EXISTS (SELECT 1 FROM json_each(c.kinds) k WHERE k.value = h.kind)
+    AND EXISTS (SELECT 1 FROM json_each(c.queues) q WHERE q.value = h.queue)
+    AND EXISTS (SELECT 1 FROM json_each(c.priorities) p WHERE p.value = h.priority))
   AND g.name NOT IN (SELECT p.name FROM job_pauses p WHERE p.until > ?3 AND p.of = 'group')
 ORDER BY h.priority, h.id LIMIT ?2`
 

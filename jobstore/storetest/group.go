@@ -27,10 +27,33 @@ func groupTests() []test {
 			w.claimOne(by, ids[1])
 		}},
 		{"what is released is what can be claimed", groupReleased},
+		{"heads are those that somebody takes", groupHeads},
 		{"coalesce makes waiting members redundant", groupCoalesce},
 		{"coalesce leaves members alone that have started before", groupCoalesceStarted},
 		{"never two at once", groupExclusion},
 	}
+}
+
+// groupHeads: a look at a few heads must not see those only that nobody may claim.
+func groupHeads(w *world) {
+	register := func(kind, queue string, priority int) {
+		_, err := w.store.Register(w.Context(), jobstore.Consumer{
+			Host: "host", PID: 7, Kinds: []string{kind}, Queues: []string{queue}, Priorities: []int{priority},
+		}, long)
+		w.check("register", err)
+	}
+	foreign, strange, worse, ours := inGroup("a", 10), inGroup("b", 10), inGroup("c", 20), inGroup("d", 20)
+	foreign.Queue, strange.Kind, worse.Queue = "media", "other", "media"
+	ids := w.insert(foreign, strange, worse, ours)
+	register("k", "default", 20)
+	register("other", "media", 10)
+	heads, err := w.store.Heads(w.Context(), 1)
+	w.check("heads", err)
+	w.same("of four heads the one that a consumer takes as it is", refIDs(heads), ids[3])
+	register("k", "media", 20)
+	heads, err = w.store.Heads(w.Context(), 10)
+	w.check("heads", err)
+	w.same("heads that consumers take", refIDs(heads), ids[2], ids[3])
 }
 
 // groupOrder: a1 b1 c2 d1 e1 f2 g1, the digit is the priority, c, f and g are of no group.
