@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"context"
 	"errors"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -41,6 +42,8 @@ type BrokeredFeed struct {
 	hand     *handoff
 	held     holdings
 	paused   bool
+	offer    time.Time // what is held is offered again from then on
+	backOff  time.Duration
 }
 
 // NewBrokeredFeed prepares a feed; Run does the work.
@@ -84,7 +87,7 @@ func (f *BrokeredFeed) feed(ctx context.Context) {
 		}
 		if f.hand.room() == 0 {
 			if awaitRoom(ctx, f.hand, f.claiming.cfg.HandBack) {
-				f.offerHeld(ctx)
+				f.offerMeanwhile(ctx)
 			}
 			continue
 		}
@@ -117,9 +120,13 @@ func (f *BrokeredFeed) gather(ctx context.Context) bool {
 	defer cancel()
 	d, err := f.cfg.Subscription.Next(short)
 	if err != nil {
-		if ctx.Err() == nil && short.Err() == nil {
+		switch {
+		case errors.Is(err, broker.ErrConfig):
+			// Said once for each time that one band is refused, by whoever paces that. The others go on.
+			f.complain("cannot receive hints", err)
+		case ctx.Err() == nil && short.Err() == nil:
 			f.trouble(ctx, "cannot receive hints", err)
-		} else if !f.hand.empty() && ctx.Err() == nil {
+		case !f.hand.empty() && ctx.Err() == nil:
 			awaitRoom(ctx, f.hand, f.claiming.cfg.HandBack)
 		}
 		return false
@@ -182,20 +189,89 @@ func (f *BrokeredFeed) ack(used []broker.Delivery) {
 		f.claiming.cfg.Log.Debug("could not ack; the broker will send these hints again", zap.Error(err))
 	}
 }
+// How long a feed whose slots may ask for work any moment waits for the broker, and how long it keeps hints before it
+// offers them again, after an offer that failed: a broker that is short of memory takes none for minutes, and those
+// that wait in the socket would all arrive in the end.
+const (
+	pausePatience = 5 * time.Second
+	offerPatience = 500 * time.Millisecond
+	offerAgain    = 10 * time.Second
+)
+
+// offerMeanwhile offers what is held while every slot is busy. It ends when one asks for work.
+func (f *BrokeredFeed) offerMeanwhile(ctx context.Context) {
+	if time.Now().Before(f.offer) {
+		return
+	}
+	pausing, stop := f.untilAsked(ctx, pausePatience)
+	ok, asked := f.pause(pausing), errors.Is(pausing.Err(), context.Canceled)
+	stop()
+	if ok {
+		publishing, stop := f.untilAsked(ctx, offerPatience)
+		ok, asked = f.publishHeld(publishing), errors.Is(publishing.Err(), context.Canceled)
+		stop()
+	}
+	switch {
+	case ok:
+		f.backOff = 0
+		return
+	case asked: // which says little about the broker
+		f.backOff = min(max(2*f.backOff, time.Second), offerAgain)
+	default:
+		f.backOff = offerAgain
+	}
+	f.offer = time.Now().Add(f.backOff + rand.N(f.backOff/2))
+}
+
+// untilAsked returns a context that ends when a slot asks for work, and after most at the latest.
+func (f *BrokeredFeed) untilAsked(ctx context.Context, most time.Duration) (context.Context, func()) {
+	ctx, cancel := context.WithTimeout(ctx, most)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		for {
+			select {
+			case <-f.hand.free:
+				if f.hand.room() > 0 { // or the token is old
+					cancel()
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return ctx, func() { cancel(); <-watched }
+}
+
 
 // offerHeld hands the numbers that are held here to whoever is free.
 func (f *BrokeredFeed) offerHeld(ctx context.Context) {
-	if !f.paused {
-		if err := f.cfg.Subscription.Pause(ctx); err != nil {
-			f.trouble(ctx, "cannot pause the subscription", err)
-			return
-		}
-		f.paused = true
-		f.pull()
+	if f.pause(ctx) {
+		f.publishHeld(ctx)
+}
+
+// pause stops the flow, or what is handed on would come straight back.
+func (f *BrokeredFeed) pause(ctx context.Context) bool {
+	if f.paused {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, pausePatience)
+	defer cancel()
+	f.paused = true // also when nobody says so in time: it goes on, and has to be undone
+	if err := f.cfg.Subscription.Pause(ctx); err != nil {
+		f.complain("cannot pause the subscription", err)
+		return false
+	}
+	f.pull()
+	return true
+}
+
+// publishHeld reports whether all that is held is with the broker.
+func (f *BrokeredFeed) publishHeld(ctx context.Context) bool {
 	}
 	hints, of := f.held.remainder(f.cfg.Share)
 	if len(hints) == 0 {
-		return
+		return true
 	}
 	errs := f.cfg.Publisher.Publish(ctx, hints)
 	keep := map[*holding]bool{}
@@ -208,21 +284,24 @@ func (f *BrokeredFeed) offerHeld(ctx context.Context) {
 	if len(keep) > 0 {
 		// The rest stays held, for a slot that becomes free or for the next offer: unsettled and
 		// forgotten it would take up the prefetch of its band for as long as this process lives.
-		f.trouble(ctx, "cannot hand hints back", firstOf(errs))
+		f.complain("cannot hand hints back", firstOf(errs))
+	return len(keep) == 0
 	}
 }
 
 // trouble reports an error of the broker and waits a moment: the database may be fine, so the loop
 // must not spin.
 func (f *BrokeredFeed) trouble(ctx context.Context, what string, err error) {
-	pause := time.Second
+	f.complain(what, err)
+	_ = worker.Sleep(ctx, time.Second) // the loop looks at ctx itself
+}
+
+func (f *BrokeredFeed) complain(what string, err error) {
+	log := f.claiming.cfg.Log.Debug
 	if errors.Is(err, broker.ErrConfig) {
-		f.claiming.cfg.Log.Error(what, zap.Error(err))
-		pause = 5 * time.Second
-	} else {
-		f.claiming.cfg.Log.Debug(what, zap.Error(err))
+		log = f.claiming.cfg.Log.Error
 	}
-	_ = worker.Sleep(ctx, pause) // the loop looks at ctx itself
+	log(what, zap.Error(err))
 }
 
 func (f *BrokeredFeed) end(ctx context.Context) {

@@ -1,8 +1,10 @@
 package dispatch_test
 
 import (
+	"context"
 	"errors"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -208,6 +210,53 @@ func TestAnUnconfirmedHandOnKeepsTheHint(t *testing.T) {
 	})
 }
 
+// mute is a broker that is short of memory: it says nothing about what is published.
+type mute struct{ offers atomic.Int32 }
+
+func (m *mute) Publish(ctx context.Context, hints []broker.Hint) []error {
+	m.offers.Add(1)
+	select {
+	case <-ctx.Done():
+	case <-time.After(5 * time.Second):
+	}
+	return slices.Repeat([]error{broker.ErrUnavailable}, len(hints))
+}
+
+func TestABrokerThatTakesNothingKeepsNoSlotFromWork(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		m := &mute{}
+		r.publisher = m
+		r.brokered(10, 0)
+		taken := r.working(1, func(int) time.Duration { return 300 * time.Millisecond })
+		r.hint(10, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
+		pass(5 * time.Second)
+		if got := taken(); len(got) != 10 {
+			t.Errorf("%v were run in five seconds, want all ten", got)
+		}
+		if n := m.offers.Load(); n < 1 || n > 3 {
+			t.Errorf("%d offers in five seconds to a broker that took none, want few", n)
+		}
+	})
+}
+
+// The flow has stopped although nobody said so in time: it has to be started again.
+func TestAPauseThatIsCutShortIsUndone(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.slowPause = time.Minute
+		r.brokered(10, 0)
+		taken := r.working(1, func(int) time.Duration { return 300 * time.Millisecond })
+		r.hint(10, 1, 2)
+		pass(time.Second)
+		r.hint(10, 3)
+		pass(time.Second)
+		if got := taken(); len(got) != 3 {
+			t.Errorf("%v were run, want three", got)
+		}
+	})
+}
+
 func TestOnlyWhatWasConfirmedIsAcked(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(r *rig) {
@@ -370,6 +419,21 @@ func TestABrokerThatRefusesIsNoHotLoop(t *testing.T) {
 		r.server.Refuse(nil)
 		r.hint(10, 1)
 		pass(10 * time.Second)
+		r.gets(1)
+	})
+}
+
+// One band may be refused for as long as nobody looks after it. The others are none the worse.
+func TestARefusalIsNoPause(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.brokered(10, 0)
+		r.slot(1)
+		r.server.Refuse(errors.New("no rights"))
+		pass(100 * time.Millisecond)
+		r.server.Refuse(nil)
+		r.hint(10, 1)
+		pass(time.Second)
 		r.gets(1)
 	})
 }

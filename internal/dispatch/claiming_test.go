@@ -181,11 +181,11 @@ func TestTheClaimantIsWhoTheConfigurationSays(t *testing.T) {
 	})
 }
 
-// busy runs two slots whose nth job takes some time, and returns a look at what they have taken.
-func (r *rig) busy(takes func(nth int) time.Duration) (taken func() []jobstore.ID) {
+// working runs slots whose nth job takes some time, and returns a look at what they have taken.
+func (r *rig) working(slots int, takes func(nth int) time.Duration) (taken func() []jobstore.ID) {
 	ctx, cancel := context.WithCancel(r.t.Context())
 	var all []jobstore.ID
-	for range 2 {
+	for range slots {
 		r.slots.Go(func() {
 			for {
 				w, err := r.feed.Next(ctx)
@@ -227,7 +227,7 @@ func TestWhatWasClaimedAheadIsHandedBackWhenNoSlotTakesIt(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(r *rig) {
 				r.ahead(brokered)
-				taken := r.busy(func(nth int) time.Duration {
+				taken := r.working(2, func(nth int) time.Duration {
 					if nth >= 300 { // all handlers get slow at once
 						return time.Hour
 					}
@@ -262,7 +262,7 @@ func TestWhatWasClaimedAheadStaysWhileSlotsTakeIt(t *testing.T) {
 			t.Parallel()
 			bubble(t, func(r *rig) {
 				r.ahead(brokered)
-				taken := r.busy(func(nth int) time.Duration {
+				taken := r.working(2, func(nth int) time.Duration {
 					if nth >= 300 {
 						return 200 * time.Millisecond // slower, but they go on
 					}

@@ -52,11 +52,16 @@ func (d *diary) forget() {
 type subscription struct {
 	broker.Subscription
 	*diary
+	slow time.Duration // to say that it has paused
 }
 
 func (s *subscription) Pause(ctx context.Context) error {
 	s.write("pause")
-	return s.Subscription.Pause(ctx)
+	err := s.Subscription.Pause(ctx)
+	if s.slow > 0 && worker.Sleep(ctx, s.slow) != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 func (s *subscription) Resume(ctx context.Context) error {
@@ -297,9 +302,12 @@ type rig struct {
 	t      *testing.T
 	server *brokertest.Server
 	broker broker.Broker
-	keeper *worker.Keeper
-	claim  dispatch.ClaimConfig
-	feed   interface {
+	// publisher is what feeds publish by, if it is not the broker; slowPause is how long a pause takes to be confirmed.
+	publisher broker.Publisher
+	slowPause time.Duration
+	keeper    *worker.Keeper
+	claim     dispatch.ClaimConfig
+	feed      interface {
 		worker.Feed
 		Run(ctx context.Context) error
 	}
@@ -361,9 +369,13 @@ func (r *rig) brokered(prefetch, budget int) {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	out := r.publisher
+	if out == nil {
+		out = publisher{r.broker, r.diary}
+	}
 	r.run(dispatch.NewBrokeredFeed(dispatch.BrokeredConfig{
-		Claim: r.claim, Subscription: &subscription{Subscription: sub, diary: r.diary},
-		Publisher: publisher{r.broker, r.diary}, Budget: budget, Share: 2,
+		Claim: r.claim, Subscription: &subscription{Subscription: sub, diary: r.diary, slow: r.slowPause},
+		Publisher: out, Budget: budget, Share: 2,
 	}))
 }
 
