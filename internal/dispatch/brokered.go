@@ -70,8 +70,7 @@ func (f *BrokeredFeed) Run(ctx context.Context) error {
 	defer cancel()
 	f.feed(taking)
 	f.end(ctx)
-	f.claiming.pulse.Rest()
-	<-ctx.Done()
+	f.claiming.seeOut(ctx)
 	return nil
 }
 
@@ -189,6 +188,7 @@ func (f *BrokeredFeed) ack(used []broker.Delivery) {
 		f.claiming.cfg.Log.Debug("could not ack; the broker will send these hints again", zap.Error(err))
 	}
 }
+
 // How long a feed whose slots may ask for work any moment waits for the broker, and how long it keeps hints before it
 // offers them again, after an offer that failed: a broker that is short of memory takes none for minutes, and those
 // that wait in the socket would all arrive in the end.
@@ -243,11 +243,11 @@ func (f *BrokeredFeed) untilAsked(ctx context.Context, most time.Duration) (cont
 	return ctx, func() { cancel(); <-watched }
 }
 
-
 // offerHeld hands the numbers that are held here to whoever is free.
 func (f *BrokeredFeed) offerHeld(ctx context.Context) {
 	if f.pause(ctx) {
 		f.publishHeld(ctx)
+	}
 }
 
 // pause stops the flow, or what is handed on would come straight back.
@@ -268,7 +268,6 @@ func (f *BrokeredFeed) pause(ctx context.Context) bool {
 
 // publishHeld reports whether all that is held is with the broker.
 func (f *BrokeredFeed) publishHeld(ctx context.Context) bool {
-	}
 	hints, of := f.held.remainder(f.cfg.Share)
 	if len(hints) == 0 {
 		return true
@@ -285,8 +284,8 @@ func (f *BrokeredFeed) publishHeld(ctx context.Context) bool {
 		// The rest stays held, for a slot that becomes free or for the next offer: unsettled and
 		// forgotten it would take up the prefetch of its band for as long as this process lives.
 		f.complain("cannot hand hints back", firstOf(errs))
-	return len(keep) == 0
 	}
+	return len(keep) == 0
 }
 
 // trouble reports an error of the broker and waits a moment: the database may be fine, so the loop

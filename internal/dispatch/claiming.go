@@ -245,8 +245,27 @@ func (c *claiming) untilDoubt(most time.Duration) time.Duration {
 
 // settleDoubts releases what lost replies may have left leased to this process without its knowledge. A token
 // keeps a look that arrives late, as a claim may, from releasing what was claimed meanwhile.
-func (c *claiming) settleDoubts(ctx context.Context) {
-	now := time.Now()
+func (c *claiming) settleDoubts(ctx context.Context) { c.settleUntil(ctx, time.Now()) }
+
+// seeOut does that until ctx ends, while the last handlers run: what is left of a claim would be rescued when this process has
+// gone, and count as a crash of its job. At the end it looks for all of it, though a claim may still be under way.
+func (c *claiming) seeOut(ctx context.Context) {
+	for ctx.Err() == nil {
+		c.settleDoubts(ctx)
+		c.pulse.Rest()
+		_ = worker.Sleep(ctx, c.untilDoubt(longestDoubt)) // the loop looks at ctx
+	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
+	defer cancel()
+	c.settleUntil(last, time.Now().Add(4*longestDoubt))
+	c.pulse.Rest()
+}
+
+// lastLook is how long the end of a process may take for looking for what lost replies have granted.
+const lastLook = 2 * time.Second
+
+// settleUntil looks for what is to be looked for by now.
+func (c *claiming) settleUntil(ctx context.Context, now time.Time) {
 	if !slices.ContainsFunc(c.doubts, func(d doubt) bool { return !now.Before(d.next) }) {
 		return
 	}

@@ -115,6 +115,37 @@ func TestWhatALostReplyGrantedIsReleasedWhenItCannotBeUnderWay(t *testing.T) {
 	}
 }
 
+// A consumer that is asked to stop keeps its lease for as long as its last handler runs, and after that its jobs are rescued,
+// which counts as a crash of theirs.
+func TestWhatALostReplyGrantedIsReleasedThoughTheConsumerStops(t *testing.T) {
+	t.Parallel()
+	for name, brokered := range map[string]bool{"brokered": true, "polled": false} {
+		for end, after := range map[string]func(r *rig){
+			"a handler still runs": func(r *rig) { r.feed.Drain(); pass(10 * time.Second) },
+			"at once":              func(r *rig) { r.stop(); <-r.done },
+		} {
+			t.Run(name+", "+end, func(t *testing.T) {
+				t.Parallel()
+				bubble(t, func(r *rig) {
+					r.lose = first(errAway)
+					r.add(10, 1)
+					if brokered {
+						r.brokered(10, 0)
+						r.hint(10, 1)
+					} else {
+						r.run(dispatch.NewPolledFeed(dispatch.PolledConfig{Claim: r.claim}))
+					}
+					r.slot(1)
+					after(r)
+					if got := r.seen().released; len(r.claims()) != 1 || !slices.Equal(got, []jobstore.ID{1}) {
+						t.Errorf("%d claims, released %v; want what the first has granted", len(r.claims()), got)
+					}
+				})
+			})
+		}
+	}
+}
+
 func TestAnOrdinaryClaimLeavesNoDoubt(t *testing.T) {
 	t.Parallel()
 	bubble(t, func(r *rig) {

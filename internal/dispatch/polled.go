@@ -128,8 +128,7 @@ func (f *PolledFeed) Run(ctx context.Context) error {
 	if works := f.hand.takeBack(); len(works) > 0 {
 		f.claiming.cfg.HandBack(works)
 	}
-	f.claiming.pulse.Rest()
-	<-ctx.Done()
+	f.claiming.seeOut(ctx)
 	return nil
 }
 
