@@ -134,13 +134,13 @@ func (l *link) once(ctx context.Context, node endpoint) (connected bool, err err
 		return err
 	})
 	if err != nil {
-		sess.close(l.cfg.ConfirmTimeout)
+		sess.close()
 		sess.extra.Wait()
 		return false, err
 	}
 	l.log.Info("connected to the broker", zap.Stringer("node", node), zap.Any("version", conn.Properties["version"]))
 	l.count.connected.Add(1)
-	err = sess.run(ctx, l.cfg.ConfirmTimeout, serve, func(up bool) {
+	err = sess.run(ctx, serve, func(up bool) {
 		if up {
 			l.set(sess, nil, false)
 		} else {

@@ -196,6 +196,28 @@ func TestMissingVhost(t *testing.T) {
 	contains(t, err.Error(), "there-is-no-such-vhost", "not found")
 }
 
+// A program that has published one job waits no longer for a broker that hangs than it has to.
+func TestABrokerThatHangsIsNotWaitedForAtTheEnd(t *testing.T) {
+	t.Parallel()
+	proxied, proxy := behindProxy(t, testenv.RabbitMQ(t))
+	b := open(t, rabbitmq.Config{URL: proxied, Heartbeat: time.Minute, ConfirmTimeout: time.Minute})
+	stop := run(t, b)
+	publishEventually(t, b, hint(10, 1))
+	eventually(t, "up", b.Up)
+	proxy.BlackHole(true)
+	stopped := make(chan struct{})
+	go func() { stop(); close(stopped) }()
+	late := time.NewTimer(20 * time.Second)
+	defer late.Stop()
+	select {
+	case <-stopped:
+	case <-late.C:
+		t.Error("after 20 s it still waits for an answer to its goodbye")
+		proxy.Cut()
+		<-stopped
+	}
+}
+
 // Before Run there is nothing to do but wait, as long as the caller likes.
 func TestPublishWaitsForRun(t *testing.T) {
 	t.Parallel()

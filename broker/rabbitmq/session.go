@@ -57,7 +57,7 @@ func (s *session) end(err error) {
 // run serves the session until it ends or ctx does, with work as the part that is special to
 // publishing or consuming; up is called with true once it can be used and with false as soon as
 // it cannot. It returns why it ended, and when it returns every goroutine of the session is gone.
-func (s *session) run(ctx context.Context, closing time.Duration, work func(), up func(bool)) error {
+func (s *session) run(ctx context.Context, work func(), up func(bool)) error {
 	var wg sync.WaitGroup
 	// Registered before anything is used, buffered, and drained to their ends by one goroutine.
 	closes := s.conn.NotifyClose(make(chan *amqp.Error, 4))
@@ -76,17 +76,22 @@ func (s *session) run(ctx context.Context, closing time.Duration, work func(), u
 		})
 	}
 	up(false)
-	s.close(closing)
+	s.close()
 	wg.Wait()
 	s.extra.Wait() // after wg: what wg waits for can still add to it
 	return s.err
 }
 
-// close says goodbye to the broker, for at most timeout, and closes the socket in any case. A
-// broker that does not answer, one that has blocked this connection for instance, changes nothing
-// but the time this takes.
-func (s *session) close(timeout time.Duration) {
-	_ = s.conn.CloseDeadline(time.Now().Add(timeout))
+// goodbye is how long a broker may take to answer when it is told that a session ends. Without an answer it notices
+// by the socket.
+const goodbye = time.Second
+
+// close says goodbye to the broker, unless it has said itself that it does not listen, and closes the socket in any
+// case. A program that has published one job waits for this.
+func (s *session) close() {
+	if s.blockedBy() == "" {
+		_ = s.conn.CloseDeadline(time.Now().Add(goodbye))
+	}
 	_ = s.wire.Close()
 }
 

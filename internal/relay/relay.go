@@ -50,6 +50,7 @@ type Relay struct {
 	mu       sync.Mutex
 	waiting  []jobstore.Ref
 	inFlight int
+	late     bool // somebody has waited for that in vain
 	running  bool
 	dropped  int
 	started  chan struct{}
@@ -113,7 +114,8 @@ func (r *Relay) Add(refs ...jobstore.Ref) {
 	}
 }
 
-// Flush waits until everything that was added has been announced or put into the outbox.
+// Flush waits until everything that was added has been announced or put into the outbox. What it has waited for
+// in vain gets no more time when the relay stops.
 func (r *Relay) Flush(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		// Under the lock, or the call could fall between a look at ctx and the wait.
@@ -128,20 +130,21 @@ func (r *Relay) Flush(ctx context.Context) error {
 		r.idle.Wait()
 	}
 	if len(r.waiting)+r.inFlight > 0 {
+		r.late = true
 		return context.Cause(ctx)
 	}
 	return nil
 }
 
 // Run announces until ctx ends, once in the relay's life. What waits or is under way then has two
-// more seconds, and the outbox, for three more, takes the rest.
+// more seconds, if nobody has waited for it before, and the outbox, for three more, takes the rest.
 func (r *Relay) Run(ctx context.Context) error {
 	r.setRunning(true)
 	close(r.started)
 	defer r.setRunning(false)
 	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lastTry, cancel) })
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(r.lastTry(), cancel) })
 	defer stop()
 	for {
 		select {
@@ -156,9 +159,19 @@ func (r *Relay) Run(ctx context.Context) error {
 }
 
 const (
-	lastTry = 2 * time.Second // to announce what waits when the relay stops
+	trying  = 2 * time.Second // to announce what waits when the relay stops
 	keeping = 3 * time.Second // to put into the outbox what was not announced
 )
+
+// lastTry is how long what waits when the relay stops may take to be announced.
+func (r *Relay) lastTry() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.late {
+		return 0
+	}
+	return trying
+}
 
 func (r *Relay) setRunning(v bool) {
 	r.mu.Lock()
@@ -264,6 +277,7 @@ func (r *Relay) done(n int) {
 	defer r.mu.Unlock()
 	r.inFlight -= n
 	if len(r.waiting)+r.inFlight == 0 {
+		r.late = false
 		r.idle.Broadcast()
 	}
 }

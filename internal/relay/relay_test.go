@@ -303,6 +303,41 @@ func TestAStopAtOnceAnnouncesToo(t *testing.T) {
 	}
 }
 
+// A program that publishes one job, and waits so long for a broker that hangs, does not do so twice.
+func TestWhatWasWaitedForInVainGetsNoMoreTime(t *testing.T) {
+	t.Parallel()
+	bubble(t, relay.Config{}, func(w *world) {
+		w.announce = func(ctx context.Context, refs []jobstore.Ref) ([]jobstore.Ref, error) {
+			select {
+			case <-time.After(3 * time.Second):
+				return nil, nil
+			case <-ctx.Done():
+				return refs, ctx.Err()
+			}
+		}
+		vain := func() {
+			t.Helper()
+			short, cancel := context.WithTimeout(w.t.Context(), time.Second)
+			defer cancel()
+			if err := w.r.Flush(short); err == nil {
+				t.Error("Flush did not wait in vain")
+			}
+		}
+		stop := w.start()
+		w.r.Add(refs(1, 1)...)
+		vain()
+		<-time.After(5 * time.Second) // it arrives after all: what comes next is another matter
+		w.r.Add(refs(2, 2)...)
+		vain()
+		w.r.Add(refs(3, 3)...)
+		began := time.Now()
+		stop()
+		if took := time.Since(began); took != 0 || !slices.Equal(w.kept, []jobstore.ID{2, 3}) {
+			t.Errorf("the stop took %s, in the outbox are %v; want it at once, and 2 and 3", took, w.kept)
+		}
+	})
+}
+
 func TestStopLeavesTheRestToTheOutboxInBoundedTime(t *testing.T) {
 	t.Parallel()
 	for name, away := range map[string]bool{"the broker hangs": false, "and the database is away": true} {
