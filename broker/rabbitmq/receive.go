@@ -17,7 +17,7 @@ const renewAfter = time.Minute
 // again within moments, RabbitMQ 3.10 consumes from the new one in our name and drops what it
 // delivers: no cancel, no error, one consumer in every listing, and the hints that it holds are
 // in no count. Nothing that AMQP offers tells this from having no work, but a new channel ends it.
-func (s *subscription) renew(lanes []*lane) {
+func (s *subscription) renew(sess *session, lanes []*lane) {
 	for _, l := range lanes {
 		if l.flow == nil || !l.flow.consuming() || time.Now().Before(l.renew) {
 			continue
@@ -28,7 +28,10 @@ func (s *subscription) renew(lanes []*lane) {
 			l.heard = arrived
 			continue
 		}
-		s.retire(l)
+		_ = sess.watched(func() error {
+			s.retire(l)
+			return nil
+		})
 	}
 }
 

@@ -51,7 +51,7 @@ func (s *subscription) serve(sess *session) {
 	for {
 		w, version := s.wanted()
 		if w == running {
-			s.renew(lanes)
+			s.renew(sess, lanes)
 		}
 		s.reconcile(sess, lanes, w)
 		select {
@@ -90,28 +90,37 @@ func soonest(lanes []*lane, w want) time.Duration {
 	return max(d, time.Millisecond)
 }
 
-// reconcile brings every lane to what is wanted.
+// reconcile brings every lane to what is wanted. An answer that the broker keeps to itself would hold up all of
+// them for ever: the library waits for it as long as the connection lives.
 func (s *subscription) reconcile(sess *session, lanes []*lane, w want) {
 	for _, l := range lanes {
-		switch {
-		case l.flow == nil:
-		case l.flow.dead():
-			s.lost(sess, l)
-		case l.flow.cancelled():
-			s.deleted(sess, l)
-		}
-		var err error
-		switch {
-		case w == closed && l.flow != nil:
-			s.retire(l)
-		case w == paused && l.flow != nil:
-			err = s.halt(l.flow)
-		case w == running && (l.flow == nil || !l.flow.consuming()) && !time.Now().Before(l.again):
-			err = s.start(sess, l)
-		}
-		if err != nil {
-			s.failed(sess, l, err)
-		}
+		_ = sess.watched(func() error {
+			s.tend(sess, l, w)
+			return nil
+		})
+	}
+}
+
+// tend brings a lane to what is wanted.
+func (s *subscription) tend(sess *session, l *lane, w want) {
+	switch {
+	case l.flow == nil:
+	case l.flow.dead():
+		s.lost(sess, l)
+	case l.flow.cancelled():
+		s.deleted(sess, l)
+	}
+	var err error
+	switch {
+	case w == closed && l.flow != nil:
+		s.retire(l)
+	case w == paused && l.flow != nil:
+		err = s.halt(l.flow)
+	case w == running && (l.flow == nil || !l.flow.consuming()) && !time.Now().Before(l.again):
+		err = s.start(sess, l)
+	}
+	if err != nil {
+		s.failed(sess, l, err)
 	}
 }
 
