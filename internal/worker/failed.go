@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	"go.uber.org/zap"
@@ -11,6 +12,12 @@ import (
 // leaveBehind gives a slot back whose handler does not return, though ctx has ended, and says where that is.
 func (p *Pool) leaveBehind(ctx context.Context, w Work, r *runner) error {
 	job := &w.Lease.Job
+	if errors.Is(Cause(ctx), ErrShutdown) && p.hurried() { // nobody has given it the time to end
+		p.cfg.Log.Info("a handler still runs, and the process ends without it; its job is handed back",
+			zap.Int64("job_id", int64(job.ID)), zap.String("kind", job.Kind))
+		r.leave()
+		return &StuckError{Grace: heed}
+	}
 	err := &StuckError{Grace: p.grace(ctx), Stack: r.stack()}
 	r.leave()
 	p.cfg.Log.Error("a handler did not return after its context ended; its goroutine is left behind",

@@ -85,7 +85,7 @@ type PoolConfig struct {
 	// Grace is how long a handler may take to return after its context ended. Default 5 s; 2 s
 	// when the pool stops.
 	Grace time.Duration
-	// Now, when closed, ends the drain and the grace at once: what still runs is handed back.
+	// Now, when closed, ends the drain and the grace: what still runs a moment later is handed back.
 	Now   <-chan struct{}
 	Hooks Hooks
 	// Memory notes the size of the heap before and after each attempt.
@@ -340,7 +340,11 @@ func (p *Pool) under(term *Term) context.Context {
 	return p.running
 }
 
-// outlast waits for what has been told to end, for a grace or until Now. The error is the answer
+// heed is how long what has been told to end has for its answer, although the process ends at once: whoever looks at
+// its context needs a moment to see that it has ended.
+const heed = 100 * time.Millisecond
+
+// outlast waits for what has been told to end, for a grace, or for a moment from Now on. The error is the answer
 // of what has returned, if it has.
 func (p *Pool) outlast(returned <-chan error, grace time.Duration) (ok bool, answer error) {
 	t := time.NewTimer(grace)
@@ -349,6 +353,12 @@ func (p *Pool) outlast(returned <-chan error, grace time.Duration) (ok bool, ans
 	case answer = <-returned:
 		return true, answer
 	case <-p.cfg.Now:
+		t.Reset(min(grace, heed))
+		select {
+		case answer = <-returned:
+			return true, answer
+		case <-t.C:
+		}
 	case <-t.C:
 	}
 	select {
@@ -356,6 +366,16 @@ func (p *Pool) outlast(returned <-chan error, grace time.Duration) (ok bool, ans
 		return true, answer
 	default:
 		return false, nil
+	}
+}
+
+// hurried reports whether the process ends at once.
+func (p *Pool) hurried() bool {
+	select {
+	case <-p.cfg.Now:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -428,7 +448,11 @@ func (p *Pool) aside(ctx context.Context, r *runner, call func(ctx context.Conte
 		r.took(out)
 		return out
 	}
-	p.cfg.Log.Error("a hook did not return; its goroutine is left behind", zap.ByteString("stack", r.stack()))
+	if p.hurried() {
+		p.cfg.Log.Info("a hook still runs, and the process ends without it")
+	} else {
+		p.cfg.Log.Error("a hook did not return; its goroutine is left behind", zap.ByteString("stack", r.stack()))
+	}
 	r.leave()
 	cancel(ErrShutdown)
 	return fallback

@@ -11,6 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
 	"github.com/warrenq/warren/internal/worker"
 	"github.com/warrenq/warren/jobstore"
 )
@@ -228,10 +231,56 @@ func TestNowCutsTheDrainAndTheGraceShort(t *testing.T) {
 		r.stop()
 		synctest.Wait()
 		close(r.now)
-		if !r.ran() { // no time passes
+		pass(100 * time.Millisecond)
+		if !r.ran() {
 			t.Error("Run did not return at once")
 		}
 		r.wants(1, jobstore.Ready, true)
+		close(free)
+	})
+}
+
+// At the second signal handlers that look at their contexts are not stuck, and of those that do not there is
+// nothing to say but that they run.
+func TestNobodyIsCalledStuckForASecondSignal(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		core, logs := observer.New(zap.InfoLevel)
+		r.cfg.Log, r.cfg.Slots = zap.New(core), 3
+		r.cfg.Stuck = func(job *jobstore.Job, _ *worker.StuckError) { t.Errorf("job %d is called stuck", job.ID) }
+		free := make(chan struct{})
+		r.start(func(ctx context.Context, job *jobstore.Job) error {
+			switch job.ID {
+			case 1:
+				return untilCtx(ctx, job)
+			case 2: // has to put something away
+				<-ctx.Done()
+				<-time.After(50 * time.Millisecond)
+				return nil
+			}
+			<-free
+			return nil
+		})
+		r.work(1, 2, 3)
+		synctest.Wait()
+		r.stop()
+		synctest.Wait()
+		close(r.now)
+		pass(100 * time.Millisecond)
+		if !r.ran() {
+			t.Error("Run did not return at once")
+		}
+		r.wants(1, jobstore.Ready, true)
+		r.wants(2, jobstore.Finished, false)
+		r.wants(3, jobstore.Ready, true)
+		for _, line := range logs.All() {
+			if line.Level > zap.InfoLevel || line.ContextMap()["stack"] != nil {
+				t.Errorf("it says %s: %s %v", line.Level, line.Message, line.ContextMap())
+			}
+		}
+		if n := logs.FilterMessageSnippet("still runs").Len(); n != 1 {
+			t.Errorf("%d handlers are said to run, want one", n)
+		}
 		close(free)
 	})
 }
