@@ -45,6 +45,7 @@ type Row struct {
 	Jobs    []jobstore.NewJob // released with it; callbacks keep theirs
 
 	changed bool
+	worse   bool // failures have come since it was last looked at whether it has too many
 }
 
 // Tx is a store's transaction, with the flows that it is about locked.

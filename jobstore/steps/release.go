@@ -10,8 +10,9 @@ import (
 	"github.com/warrenq/warren/jobstore"
 )
 
-// told releases the callbacks that hear of failures and of progress, and calls a batch off that has
-// more failures than it allows.
+// told releases the callbacks that hear of failures and of progress, and calls a batch off that another
+// failure has given more than it allows. Failures that it had before it was retried call nothing off: the
+// first of its jobs that ran again would be cancelled by those that are still to be retried.
 func (e *settling) told(ctx context.Context, r *Row) error {
 	failed := e.failed[r.ID]
 	delete(e.failed, r.ID)
@@ -27,10 +28,11 @@ func (e *settling) told(ctx context.Context, r *Row) error {
 			}
 		}
 	}
-	if r.Role == jobstore.RoleBatch && r.Allow != jobstore.AllowAll && r.Failed > r.Allow && r.Open > 0 && !r.Calling {
+	if r.worse && r.Role == jobstore.RoleBatch && r.Allow != jobstore.AllowAll && r.Failed > r.Allow && r.Open > 0 && !r.Calling {
 		r.Calling = true
 		e.touch(r)
 	}
+	r.worse = false
 	percent := r.Percent
 	if r.Total > 0 {
 		percent = 100 * (r.Done + r.Failed + r.Cancelled) / r.Total
@@ -183,7 +185,9 @@ func (e *settling) end(ctx context.Context, r *Row) error {
 		}
 	}
 	if p := e.holder(r); p != nil {
-		*p.stepCounter(r.State)++
+		n := p.stepCounter(r.State)
+		*n++
+		p.worse = p.worse || n == &p.Failed
 		p.Open--
 		e.touch(p)
 	}

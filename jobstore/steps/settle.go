@@ -123,6 +123,7 @@ func (e *settling) count(ctx context.Context, ends []End, also []jobstore.StepID
 		r.Open--
 		e.last[r.ID] = end.Job
 		if n == &r.Failed {
+			r.worse = true
 			for s := r; s != nil; s = e.rows[s.Parent] {
 				e.failed[s.ID] = append(e.failed[s.ID], end.Job)
 				e.touched[s.ID] = true
@@ -170,10 +171,10 @@ func (e *settling) holder(r *Row) *Row {
 }
 
 // reopen makes a step run again because a job of it does, and with it those that hold it. Nobody who
-// retries a job wants it cancelled by what was called off before.
+// retries a job wants it cancelled by what was called off before, nor by failures that it had before.
 func (e *settling) reopen(r *Row) {
 	e.touch(r)
-	r.Calling = false
+	r.Calling, r.worse = false, false
 	p := e.holder(r)
 	if r.State.Ended() {
 		if p != nil {

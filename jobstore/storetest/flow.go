@@ -16,6 +16,7 @@ func flowTests() []test {
 		{"a chain goes on after a job that was deleted, skipped or is redundant", chainGoesOn},
 		{"a batch tells its callbacks once each", batchCallbacks},
 		{"a failure calls a batch off", batchCalledOff},
+		{"a batch is retried part by part", batchRetriedInParts},
 		{"a batch allows failures", batchAllows},
 		{"a batch holds chains, a chain holds batches", nested},
 		{"a member adds members, a step adds steps", flowGrows},
