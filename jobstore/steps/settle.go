@@ -124,7 +124,7 @@ func (e *settling) count(ctx context.Context, ends []End, also []jobstore.StepID
 		e.last[r.ID] = end.Job
 		if n == &r.Failed {
 			r.worse = true
-			for s := r; s != nil; s = e.rows[s.Parent] {
+			for s := r; s != nil; s = e.holder(s) {
 				e.failed[s.ID] = append(e.failed[s.ID], end.Job)
 				e.touched[s.ID] = true
 			}

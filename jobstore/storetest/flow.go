@@ -15,6 +15,7 @@ func flowTests() []test {
 		{"a chain stops at a failure and goes on after a retry", chainStops},
 		{"a chain goes on after a job that was deleted, skipped or is redundant", chainGoesOn},
 		{"a batch tells its callbacks once each", batchCallbacks},
+		{"a callback that fails is no failure of what it hears of", callbackFails},
 		{"a failure calls a batch off", batchCalledOff},
 		{"a batch is retried part by part", batchRetriedInParts},
 		{"a batch allows failures", batchAllows},
@@ -276,38 +277,6 @@ func chainGoesOn(w *world) {
 	w.check("delete", err)
 	w.settleAll()
 	w.wantFlow(id, jobstore.StepFinished)
-}
-
-func batchCallbacks(w *world) {
-	by := w.consumer()
-	f := batchOf(jobstore.AllowAll, "a", "b", "c", "d")
-	for _, on := range []jobstore.EdgeOn{jobstore.OnStart, jobstore.OnProgress, jobstore.OnSuccess, jobstore.OnFailure, jobstore.OnEach, jobstore.OnEnd} {
-		hears(&f, on)
-	}
-	id := w.start(f)
-	w.wantReady("a", "b", "c", "d", "on-start")
-	w.wantEnds(by, "a", jobstore.Finished, "on-progress")
-	w.wantEnds(by, "b", jobstore.PermanentlyFailed, "on-progress", "on-failure", "on-each")
-	w.wantEnds(by, "c", jobstore.PermanentlyFailed, "on-progress", "on-each")
-	w.wantFlow(id, jobstore.StepRunning)
-	w.wantEnds(by, "d", jobstore.Finished, "on-progress", "on-success", "on-end")
-	w.wantFlow(id, jobstore.StepFinished)
-	w.wantReady("on-start", "on-progress", "on-progress", "on-progress", "on-progress", "on-failure", "on-each", "on-each", "on-success", "on-end")
-	list, err := w.store.List(w.Context(), jobstore.Filter{Identifiers: []string{"b", "on-each", "on-progress"}})
-	w.check("list", err)
-	var told []string
-	for _, j := range list[1:] {
-		told = append(told, string(compact(j.Metadata)))
-	}
-	c, err := w.store.List(w.Context(), jobstore.Filter{Identifiers: []string{"c"}})
-	w.check("list", err)
-	want := []string{
-		fmt.Sprintf(`{"warren.failed_job":%d}`, list[0].ID), fmt.Sprintf(`{"warren.failed_job":%d}`, c[0].ID),
-		`{"warren.percent":25}`, `{"warren.percent":50}`, `{"warren.percent":75}`, `{"warren.percent":100}`,
-	}
-	if !slices.Equal(sorted(told), sorted(want)) {
-		w.Fatalf("callbacks were told %q, want %q", told, want)
-	}
 }
 
 func batchCalledOff(w *world) {
