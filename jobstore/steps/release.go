@@ -4,8 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/warrenq/warren/jobstore"
 )
@@ -23,7 +23,7 @@ func (e *settling) told(ctx context.Context, r *Row) error {
 		for _, edge := range e.edges[r.ID] {
 			if edge.On == jobstore.OnEach {
 				for _, job := range failed {
-					e.again(e.rows[edge.To], map[string]any{"warren.failed_job": job})
+					e.again(e.rows[edge.To], "warren.failed_job", int64(job))
 				}
 			}
 		}
@@ -42,33 +42,36 @@ func (e *settling) told(ctx context.Context, r *Row) error {
 		r.changed = true
 		for _, edge := range e.edges[r.ID] {
 			if edge.On == jobstore.OnProgress {
-				e.again(e.rows[edge.To], map[string]any{"warren.percent": percent})
+				e.again(e.rows[edge.To], "warren.percent", int64(percent))
 			}
 		}
 	}
 	return nil
 }
 
-// again releases the jobs of a callback, however often it has gone before.
-func (e *settling) again(r *Row, metadata map[string]any) {
+// again releases the jobs of a callback, however often it has gone before, with a member more in their metadata.
+func (e *settling) again(r *Row, key string, value int64) {
 	if r == nil {
 		return
 	}
 	r.State = jobstore.StepRunning
 	e.touch(r)
 	for _, job := range r.Jobs {
-		job.Metadata = with(job.Metadata, metadata)
+		job.Metadata = with(job.Metadata, key, value)
 		e.put(r, job)
 	}
 }
 
-// with adds members to an object.
-func with(object json.RawMessage, more map[string]any) json.RawMessage {
-	all := map[string]any{}
+// with adds a member to an object. The others stay as they are: numbers may have more digits than a float64.
+func with(object json.RawMessage, key string, value int64) json.RawMessage {
+	var all map[string]json.RawMessage
 	if len(object) > 0 && json.Unmarshal(object, &all) != nil {
 		return object // a list, say: then it stays as its publisher gave it
 	}
-	maps.Copy(all, more)
+	if all == nil { // none, or null
+		all = map[string]json.RawMessage{}
+	}
+	all[key] = strconv.AppendInt(nil, value, 10)
 	text, err := json.Marshal(all)
 	if err != nil { // what was decoded encodes
 		return object

@@ -15,6 +15,7 @@ func flowTests() []test {
 		{"a chain stops at a failure and goes on after a retry", chainStops},
 		{"a chain goes on after a job that was deleted, skipped or is redundant", chainGoesOn},
 		{"a batch tells its callbacks once each", batchCallbacks},
+		{"a callback's metadata stays as it was given", callbackMetadata},
 		{"a callback that fails is no failure of what it hears of", callbackFails},
 		{"a failure calls a batch off", batchCalledOff},
 		{"a batch is retried part by part", batchRetriedInParts},

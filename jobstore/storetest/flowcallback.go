@@ -1,7 +1,9 @@
 package storetest
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/warrenq/warren/jobstore"
@@ -37,6 +39,40 @@ func batchCallbacks(w *world) {
 	if !slices.Equal(sorted(told), sorted(want)) {
 		w.Fatalf("callbacks were told %q, want %q", told, want)
 	}
+}
+
+func callbackMetadata(w *world) {
+	by := w.consumer()
+	f := batchOf(jobstore.AllowAll, "a", "b")
+	for _, on := range []jobstore.EdgeOn{jobstore.OnProgress, jobstore.OnEach} {
+		hears(&f, on)
+	}
+	f.Steps[1].Jobs[0].Metadata = json.RawMessage(`{"order": 9007199254740993, "warren.percent": "replaced"}`)
+	f.Steps[2].Jobs[0].Metadata = json.RawMessage(`null`)
+	w.start(f)
+	w.wantEnds(by, "a", jobstore.PermanentlyFailed, "on-progress", "on-each")
+	for name, want := range map[string]map[string]string{
+		"on-progress": {"order": "9007199254740993", "warren.percent": "50"}, // a float64 would make it ...992
+		"on-each":     {"warren.failed_job": fmt.Sprint(w.named("a").ID)},
+	} {
+		j := w.named(name)
+		var got map[string]json.RawMessage
+		w.check("decode", json.Unmarshal(j.Metadata, &got))
+		if !maps.EqualFunc(got, want, func(a json.RawMessage, b string) bool { return string(a) == b }) {
+			w.Fatalf("the metadata of %s is %s, want %v", name, j.Metadata, want)
+		}
+	}
+}
+
+// named is the first job of a name.
+func (w *world) named(name string) jobstore.Job {
+	w.Helper()
+	list, err := w.store.List(w.Context(), jobstore.Filter{Identifiers: []string{name}, Limit: 1})
+	w.check("list", err)
+	if len(list) == 0 {
+		w.Fatalf("there is no job %q", name)
+	}
+	return list[0]
 }
 
 func callbackFails(w *world) {
