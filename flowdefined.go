@@ -25,7 +25,7 @@ type DefinedFlow struct {
 // DefinedStep is a step of a DefinedFlow.
 type DefinedStep struct {
 	Name  string
-	After []string // steps that have to finish, or be left out, before it; none = it goes at once
+	After []string // steps that have to finish, or be left out, before it; none = it goes at once, twice is once
 	Job   any      // an Args, an Item, a *ChainFlow or a *BatchFlow
 	// Decide says that the job's output is a jobstore.Choice: it says which of the steps after it go.
 	Decide bool
@@ -59,7 +59,7 @@ func (f *DefinedFlow) describe(d *flowDraft, parent int, where string) int {
 	}
 	for i := range f.Steps {
 		s := &f.Steps[i]
-		for _, before := range s.After {
+		for _, before := range s.predecessors() {
 			from, known := places[before]
 			switch {
 			case !known:
@@ -98,13 +98,21 @@ func (f *DefinedFlow) place(d *flowDraft, s *DefinedStep, root int, where string
 		return
 	}
 	step := &d.flow.Steps[at]
-	step.Name, step.Waits = s.Name, len(s.After)
+	step.Name, step.Waits = s.Name, len(s.predecessors())
 	if s.AllowFailures {
 		step.Allow = jobstore.AllowAll
 	}
 	if s.Decide {
 		step.Role = jobstore.RoleDecide
 	}
+}
+
+// predecessors are the steps of After, each once: there is one edge from each, however often it is named,
+// and a step that waited for more of them than there are would never go.
+func (s *DefinedStep) predecessors() []string {
+	names := slices.Clone(s.After)
+	slices.Sort(names)
+	return slices.Compact(names)
 }
 
 func (d *flowDraft) arguments(where string, args any) {

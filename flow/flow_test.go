@@ -220,6 +220,34 @@ func TestFanOutSizes(t *testing.T) {
 	}
 }
 
+// A step that names another twice waits for it once.
+func TestWaitsOnceForAStepThatIsNamedTwice(t *testing.T) {
+	t.Parallel()
+	r, ran := handlers()
+	def := flow.Define("twice", 1, func(b *flow.Builder) {
+		first := b.Step("part", part{1})
+		b.Step("once", report{"once"}).After(first, first)
+		b.Step("named", report{"named"}).After(first).AfterNamed("part")
+		last := b.Step("sequence", report{"sequence"}).After(first).AfterNamed("named", "once")
+		b.Sequence(first, last)
+		b.Step("chosen", report{"chosen"}).After(last, last).If(func(context.Context, *warren.FlowRun) (bool, string, error) { return true, "always", nil })
+	})
+	flow.Register(r, def)
+	env := warrentest.New(t, r)
+	id, err := env.Client().PublishFlow(t.Context(), def.Start(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	env.Drain()
+	if got := strings.Join(ran(), ", "); got != "part 1, report once 10, report named 10, report sequence 10, report chosen 10" {
+		t.Errorf("ran %q", got)
+	}
+	f, err := env.Client().FlowInfo(t.Context(), id)
+	if err != nil || f.State != jobstore.StepFinished || f.Steps[0].Done != f.Steps[0].Total {
+		t.Errorf("flow %+v, %v", f, err)
+	}
+}
+
 func TestBadDefinitions(t *testing.T) {
 	t.Parallel()
 	env := warrentest.New(t, func() *warren.Registry { r, _ := handlers(); return r }())
