@@ -41,7 +41,7 @@ type Row struct {
 	Came    int               // those that came from a step that was not left out
 	Percent int               // up to where its progress was told
 	Filled  int               // how many jobs AddMembers has added
-	Passed  bool              // its edges OnSuccess have gone out; they do so once
+	Passed  bool              // its edges OnSuccess have gone out; each does so once
 	Jobs    []jobstore.NewJob // released with it; callbacks keep theirs
 
 	changed bool

@@ -157,7 +157,8 @@ func (e *settling) toSibling(edge jobstore.Edge) bool {
 	return edge.On == jobstore.OnSuccess && to != nil && to.Role != jobstore.RoleCallback
 }
 
-// behind puts jobs into a chain, one after the other, right behind one of its steps.
+// behind puts jobs into a chain, one after the other, right behind one of its steps. When that step has
+// finished before, it has let go what was behind it then: what is new goes when it finishes again, or now.
 func (e *settling) behind(ctx context.Context, r *Row, jobs []jobstore.NewJob) error {
 	if len(jobs) == 0 {
 		return nil
@@ -194,5 +195,12 @@ func (e *settling) behind(ctx context.Context, r *Row, jobs []jobstore.NewJob) e
 		e.join(before, jobstore.OnSuccess, to)
 	}
 	e.touch(chain)
+	if !r.Passed {
+		return nil
+	}
+	if r.State == jobstore.StepFinished {
+		return e.arrive(ctx, e.rows[ids[0]], true)
+	}
+	r.Passed, r.changed = false, true
 	return nil
 }

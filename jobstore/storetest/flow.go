@@ -22,6 +22,7 @@ func flowTests() []test {
 		{"a batch allows failures", batchAllows},
 		{"a batch holds chains, a chain holds batches", nested},
 		{"a member adds members, a step adds steps", flowGrows},
+		{"a job that runs again adds steps", growsAgain},
 		{"a choice leaves steps out", choice},
 		{"a step is filled in order, and once", filled},
 		{"what ends by SQL or an operator is settled", settledByOthers},
