@@ -192,7 +192,8 @@ func (c *Client) CancelFlow(ctx context.Context, id jobstore.StepID) error {
 }
 
 // RetryFlow runs those jobs of a flow again that failed for good, were quarantined or cancelled, and returns
-// how many. What they kept from going goes when they finish. store is the same database.
+// how many. What they kept from going goes when they finish; what only the call off kept from going goes
+// now. store is the same database.
 func (c *Client) RetryFlow(ctx context.Context, store jobstore.Operator, id jobstore.StepID) (int, error) {
 	f, err := c.cfg.Store.Flow(ctx, id)
 	if err != nil {
@@ -208,8 +209,11 @@ func (c *Client) RetryFlow(ctx context.Context, store jobstore.Operator, id jobs
 	retried := 0
 	for after := jobstore.ID(0); ; {
 		jobs, err := c.cfg.Store.StepJobs(ctx, steps, ended, after, 500)
-		if err != nil || len(jobs) == 0 {
+		if err != nil {
 			return retried, err
+		}
+		if len(jobs) == 0 {
+			return retried, c.cfg.Store.ResumeFlow(ctx, id)
 		}
 		ids := make([]jobstore.ID, len(jobs))
 		for i := range jobs {

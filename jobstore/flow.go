@@ -34,7 +34,7 @@ type StepState string
 
 // The states of a step, and, but for StepWaiting and StepSkipped, of a flow.
 const (
-	StepWaiting   StepState = "waiting"   // for others to end
+	StepWaiting   StepState = "waiting"   // for others to end; or it was kept when what holds it was called off
 	StepRunning   StepState = "running"   // its jobs are released
 	StepFinished  StepState = "finished"  // with no more failures than it allows
 	StepFailed    StepState = "failed"    // a failed job that is retried makes it run again
@@ -177,6 +177,10 @@ type Flows interface {
 	// CancelStep lets nothing more of a step go. SettleFlows then cancels what still runs, part by part.
 	// ErrNotFound when there is none, ErrRefused when it has ended.
 	CancelStep(ctx context.Context, step StepID) error
+	// ResumeFlow lets those steps of a flow go that a call off has kept, and what holds them run again: jobs of
+	// others, which are to be retried, are not its matter. The sweep announces what goes. ErrNotFound when
+	// there is no such step.
+	ResumeFlow(ctx context.Context, step StepID) error
 	// AddMembers adds jobs to a step that runs, in the order in which they are given: those from the
 	// place first on that are not there yet. It returns how many the step has of them. A caller that
 	// breaks off goes on with the same jobs and places.

@@ -125,6 +125,18 @@ func (s *Store) StepJobs(ctx context.Context, of []jobstore.StepID, states []job
 const lockStepSQL = `-- warren: lock the flow of a step
 SELECT s.state FROM @schema@.job_steps s JOIN @schema@.job_flows f ON f.id = s.flow_id WHERE s.id = $1 FOR UPDATE OF f`
 
+// lockStep locks the flow of a step and returns the step's state.
+func (s *Store) lockStep(ctx context.Context, q session, step jobstore.StepID) (state string, err error) {
+	found, err := gatherIn(ctx, q, s.sql[lockStepSQL], scanText, step)
+	if err == nil && len(found) == 0 {
+		err = jobstore.ErrNotFound
+	}
+	if err != nil {
+		return "", err
+	}
+	return found[0], nil
+}
+
 const callStepSQL = `-- warren: call a step off
 UPDATE @schema@.job_steps SET calling = true WHERE id = $1 AND state = 'running' RETURNING id`
 
@@ -133,22 +145,46 @@ func (s *Store) CancelStep(ctx context.Context, step jobstore.StepID) error {
 	err := retried(ctx, func() error {
 		return s.inTx(ctx, false, func(ctx context.Context, tx pgx.Tx) error {
 			q := txSession{tx}
-			found, err := gatherIn(ctx, q, s.sql[lockStepSQL], scanText, step)
-			if err == nil && len(found) == 0 {
-				err = jobstore.ErrNotFound
-			}
+			state, err := s.lockStep(ctx, q, step)
 			if err != nil {
 				return err
 			}
 			called, err := gatherIn(ctx, q, s.sql[callStepSQL], scanStepID, step)
 			if err == nil && len(called) == 0 {
-				err = fmt.Errorf("%w: it is %s", jobstore.ErrRefused, found[0])
+				err = fmt.Errorf("%w: it is %s", jobstore.ErrRefused, state)
 			}
 			return err
 		})
 	})
 	if err != nil {
 		return wrap(fmt.Sprintf("cancel step %d", step), err)
+	}
+	return nil
+}
+
+// keptStepsSQL finds what waits for nothing but that the step that holds it runs again.
+const keptStepsSQL = `-- warren: kept steps
+SELECT s.id FROM @schema@.job_steps s JOIN @schema@.job_steps p ON p.id = s.parent
+WHERE s.flow_id = (SELECT flow_id FROM @schema@.job_steps WHERE id = $1) AND s.state = 'waiting' AND s.waits = 0 AND s.role <> 'callback'
+  AND p.state NOT IN ('waiting', 'skipped') ORDER BY s.id`
+
+// ResumeFlow implements jobstore.Flows.
+func (s *Store) ResumeFlow(ctx context.Context, step jobstore.StepID) error {
+	err := retried(ctx, func() error {
+		return s.inTx(ctx, false, func(ctx context.Context, tx pgx.Tx) error {
+			q := txSession{tx}
+			if _, err := s.lockStep(ctx, q, step); err != nil {
+				return err
+			}
+			kept, err := gatherIn(ctx, q, s.sql[keptStepsSQL], scanStepID, step)
+			if err == nil {
+				_, err = steps.Resume(ctx, &flowTx{s: s, q: q, outbox: true}, kept)
+			}
+			return err
+		})
+	})
+	if err != nil {
+		return wrap(fmt.Sprintf("resume flow %d", step), err)
 	}
 	return nil
 }
@@ -277,6 +313,6 @@ func flowStatements() []string {
 	return []string{
 		lockFlowsSQL, newStepIDsSQL, newFlowSQL, takeEndsSQL, loadStepsSQL, loadEdgesSQL, childrenSQL, jobOutputSQL, writeStepsSQL,
 		addEdgesSQL, removeEdgesSQL, writeFlowSQL, flowSQL, flowStepsSQL, flowEdgesSQL, listFlowsSQL, stepJobsSQL, lockStepSQL,
-		callStepSQL, pruneFlowsSQL, unsettledSQL, strayEndsSQL, callInnerSQL, calledJobsSQL,
+		callStepSQL, keptStepsSQL, pruneFlowsSQL, unsettledSQL, strayEndsSQL, callInnerSQL, calledJobsSQL,
 	}
 }

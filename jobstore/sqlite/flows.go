@@ -122,27 +122,62 @@ func (s *Store) StepJobs(ctx context.Context, of []jobstore.StepID, states []job
 const stepStateSQL = `-- warren: state of a step
 SELECT state FROM job_steps WHERE id = ?1`
 
+func stepState(ctx context.Context, q session, step jobstore.StepID) (state string, err error) {
+	found, err := gather(ctx, q, stepStateSQL, scanText, step)
+	if err == nil && len(found) == 0 {
+		err = jobstore.ErrNotFound
+	}
+	if err != nil {
+		return "", err
+	}
+	return found[0], nil
+}
+
 const callStepSQL = `-- warren: call a step off
 UPDATE job_steps SET calling = 1 WHERE id = ?1 AND state = 'running'`
 
 // CancelStep implements jobstore.Flows.
 func (s *Store) CancelStep(ctx context.Context, step jobstore.StepID) error {
 	_, err := writing(ctx, s, func(ctx context.Context, q session) (struct{}, error) {
-		found, err := gather(ctx, q, stepStateSQL, scanText, step)
-		if err == nil && len(found) == 0 {
-			err = jobstore.ErrNotFound
-		}
+		state, err := stepState(ctx, q, step)
 		if err != nil {
 			return struct{}{}, err
 		}
 		n, err := q.exec(ctx, callStepSQL, step)
 		if err == nil && n == 0 {
-			err = fmt.Errorf("%w: it is %s", jobstore.ErrRefused, found[0])
+			err = fmt.Errorf("%w: it is %s", jobstore.ErrRefused, state)
 		}
 		return struct{}{}, err
 	})
 	if err != nil {
 		return s.wrap(fmt.Sprintf("cancel step %d", step), err)
+	}
+	return nil
+}
+
+// keptStepsSQL finds what waits for nothing but that the step that holds it runs again.
+const keptStepsSQL = `-- warren: kept steps
+SELECT s.id FROM job_steps s CROSS JOIN job_steps p ON p.id = s.parent
+WHERE s.flow_id = (SELECT flow_id FROM job_steps WHERE id = ?1) AND s.state = 'waiting' AND s.waits = 0 AND s.role <> 'callback'
+  AND p.state NOT IN ('waiting', 'skipped') ORDER BY s.id`
+
+// ResumeFlow implements jobstore.Flows.
+func (s *Store) ResumeFlow(ctx context.Context, step jobstore.StepID) error {
+	_, err := writing(ctx, s, func(ctx context.Context, q session) (struct{}, error) {
+		if _, err := stepState(ctx, q, step); err != nil {
+			return struct{}{}, err
+		}
+		kept, err := gather(ctx, q, keptStepsSQL, func(r row) (id jobstore.StepID, err error) {
+			err = r.Scan(&id)
+			return id, err
+		}, step)
+		if err == nil {
+			_, err = steps.Resume(ctx, &flowTx{s: s, q: q, outbox: true}, kept)
+		}
+		return struct{}{}, err
+	})
+	if err != nil {
+		return s.wrap(fmt.Sprintf("resume flow %d", step), err)
 	}
 	return nil
 }

@@ -10,6 +10,8 @@
 //     written down, each end once, so that nothing is forgotten and nothing counts twice.
 //   - A step ends when nothing of it is open, not when everything has run: what a failure keeps from
 //     going stays waiting, and goes when the failed job is retried with success.
+//   - What a step that is called off would let go stays waiting, too, and goes when that step runs again:
+//     it has no job that somebody could retry.
 //   - Deeper steps are settled before those that hold them: a successor is released before its
 //     predecessor's end could end the whole.
 package steps

@@ -83,22 +83,32 @@ func Fill(ctx context.Context, tx Tx, step jobstore.StepID, first int, jobs []jo
 	return r.Filled, refs, err
 }
 
-// change applies what an attempt adds. A step that was called off takes nothing more: what is added
-// counts as cancelled.
+// Resume lets those steps go that were kept when what holds them was called off, and makes what holds them run
+// again. When a job in it is retried it does so by itself.
+func Resume(ctx context.Context, tx Tx, kept []jobstore.StepID) ([]jobstore.Ref, error) {
+	e := newSettling(tx)
+	if err := e.need(ctx, kept...); err != nil {
+		return nil, err
+	}
+	for _, id := range kept {
+		r := e.rows[id]
+		e.reopen(e.holder(r))
+		if err := e.release(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	return e.finish(ctx)
+}
+
+// change applies what an attempt adds.
 func (e *settling) change(ctx context.Context, c Change) error {
 	r := e.rows[c.Step]
 	if r == nil {
 		return nil
 	}
-	if batch := e.around(r, func(s *Row) bool { return s.Role == jobstore.RoleBatch }); batch != nil {
-		e.touch(batch)
-		for _, job := range c.Add {
-			if batch.Calling {
-				batch.Total++
-				batch.Cancelled++
-				continue
-			}
-			e.put(batch, job)
+	if batch := e.around(r, func(s *Row) bool { return s.Role == jobstore.RoleBatch }); batch != nil && len(c.Add) > 0 {
+		if err := e.members(ctx, batch, c.Add); err != nil {
+			return err
 		}
 	}
 	in := e.around(r, func(s *Row) bool {
@@ -118,6 +128,37 @@ func (e *settling) change(ctx context.Context, c Change) error {
 		}
 	}
 	return e.behind(ctx, in, c.Prepend)
+}
+
+// members adds jobs to a batch. One that is called off keeps each as a step of it, to go when the batch is retried: the
+// attempt that adds them has ended well, and does not run again.
+func (e *settling) members(ctx context.Context, batch *Row, jobs []jobstore.NewJob) error {
+	e.touch(batch)
+	if batch.Calling {
+		_, err := e.hang(ctx, batch, 0, jobs)
+		return err
+	}
+	for _, job := range jobs {
+		e.put(batch, job)
+	}
+	return nil
+}
+
+// hang makes a step in another of each job.
+func (e *settling) hang(ctx context.Context, in *Row, waits int, jobs []jobstore.NewJob) ([]jobstore.StepID, error) {
+	ids, err := e.tx.NewIDs(ctx, len(jobs))
+	if err != nil {
+		return nil, err
+	}
+	for i, job := range jobs {
+		e.rows[ids[i]] = &Row{Waits: waits, Jobs: []jobstore.NewJob{job}, changed: true, Step: jobstore.Step{
+			ID: ids[i], Flow: in.Flow, Parent: in.ID, Role: jobstore.RoleJob, State: jobstore.StepWaiting,
+		}}
+		e.full[ids[i]] = true
+	}
+	in.Total += len(jobs)
+	e.touch(in)
+	return ids, nil
 }
 
 // around is the nearest step that fits: r, or one that holds it.
@@ -157,13 +198,12 @@ func (e *settling) toSibling(edge jobstore.Edge) bool {
 	return edge.On == jobstore.OnSuccess && to != nil && to.Role != jobstore.RoleCallback
 }
 
-// behind puts jobs into a chain, one after the other, right behind one of its steps. When that step has
-// finished before, it has let go what was behind it then: what is new goes when it finishes again, or now.
+// behind puts jobs into a chain, one after the other, right behind one of its steps.
 func (e *settling) behind(ctx context.Context, r *Row, jobs []jobstore.NewJob) error {
 	if len(jobs) == 0 {
 		return nil
 	}
-	ids, err := e.tx.NewIDs(ctx, len(jobs))
+	ids, err := e.hang(ctx, e.holder(r), 1, jobs)
 	if err != nil {
 		return err
 	}
@@ -180,27 +220,33 @@ func (e *settling) behind(ctx context.Context, r *Row, jobs []jobstore.NewJob) e
 		}
 		return true
 	})
-	chain := e.holder(r)
 	before := r.ID
-	for i, job := range jobs {
-		e.rows[ids[i]] = &Row{Waits: 1, Jobs: []jobstore.NewJob{job}, changed: true, Step: jobstore.Step{
-			ID: ids[i], Flow: r.Flow, Parent: chain.ID, Role: jobstore.RoleJob, State: jobstore.StepWaiting,
-		}}
-		e.full[ids[i]] = true
-		chain.Total++
-		e.join(before, jobstore.OnSuccess, ids[i])
-		before = ids[i]
+	for _, id := range ids {
+		e.join(before, jobstore.OnSuccess, id)
+		before = id
 	}
 	for _, to := range next {
 		e.join(before, jobstore.OnSuccess, to)
 	}
-	e.touch(chain)
+	return e.regrow(ctx, r, e.rows[ids[0]], next)
+}
+
+// regrow sees to it that what is new behind r goes, though r had finished before and let go what was behind it then,
+// or would have: what was kept waits again, for what is new.
+func (e *settling) regrow(ctx context.Context, r, first *Row, next []jobstore.StepID) error {
 	if !r.Passed {
 		return nil
 	}
-	if r.State == jobstore.StepFinished {
-		return e.arrive(ctx, e.rows[ids[0]], true)
+	for _, to := range next {
+		if kept := e.rows[to]; kept.State == jobstore.StepWaiting {
+			kept.Waits++
+			kept.Came--
+			kept.changed = true
+		}
 	}
-	r.Passed, r.changed = false, true
+	if r.State == jobstore.StepFinished {
+		return e.arrive(ctx, first, true)
+	}
+	r.Passed, r.changed = false, true // its next end lets it go
 	return nil
 }

@@ -100,19 +100,15 @@ func (e *settling) fire(ctx context.Context, r *Row, on jobstore.EdgeOn) error {
 	return nil
 }
 
-// release lets a step go that waits: its jobs, and the steps in it that wait for no other.
+// release lets a step go that waits: its jobs, and the steps in it that wait for no other. What is in a step
+// that is called off is kept instead.
 func (e *settling) release(ctx context.Context, r *Row) error {
-	if r.State != jobstore.StepWaiting {
+	p := e.holder(r)
+	if r.State != jobstore.StepWaiting || p != nil && p.Calling {
 		return nil
 	}
 	e.touch(r)
-	if p := e.holder(r); p != nil {
-		if p.Calling {
-			r.State = jobstore.StepCancelled
-			p.Cancelled++
-			e.touch(p)
-			return nil
-		}
+	if p != nil {
 		p.Open++
 		e.touch(p)
 	}
@@ -149,6 +145,14 @@ func (e *settling) releaseFirst(ctx context.Context, r *Row) error {
 		}
 	}
 	return nil
+}
+
+// kept releases what was kept while r was called off, now that r runs again and has nothing else to do.
+func (e *settling) kept(ctx context.Context, r *Row) error {
+	if r.Open > 0 || r.Calling || r.Done+r.Failed+r.Cancelled == r.Total {
+		return nil
+	}
+	return e.releaseFirst(ctx, r)
 }
 
 func (e *settling) children(ctx context.Context, r *Row) ([]*Row, error) {
@@ -200,13 +204,16 @@ func (e *settling) end(ctx context.Context, r *Row) error {
 	return nil
 }
 
+// result is what a step has come to. One that was called off when all of it ended well all the same has
+// finished: nothing of it is there to be retried.
 func (r *Row) result() jobstore.StepState {
+	limited := r.Allow != jobstore.AllowAll
 	switch {
-	case r.Allow == jobstore.AllowAll && !r.Calling:
+	case r.Done == r.Total:
 		return jobstore.StepFinished
-	case r.Allow != jobstore.AllowAll && r.Failed > r.Allow:
+	case limited && r.Failed > r.Allow:
 		return jobstore.StepFailed
-	case r.Calling || r.Failed+r.Cancelled > r.Allow:
+	case r.Calling, limited && r.Failed+r.Cancelled > r.Allow:
 		return jobstore.StepCancelled
 	}
 	return jobstore.StepFinished

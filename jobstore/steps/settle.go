@@ -288,6 +288,9 @@ func (e *settling) settle(ctx context.Context) error {
 		if err := e.told(ctx, r); err != nil {
 			return err
 		}
+		if err := e.kept(ctx, r); err != nil {
+			return err
+		}
 		if r.Open > 0 {
 			continue
 		}

@@ -19,6 +19,8 @@ func flowTests() []test {
 		{"a callback that fails is no failure of what it hears of", callbackFails},
 		{"a failure calls a batch off", batchCalledOff},
 		{"a batch is retried part by part", batchRetriedInParts},
+		{"what a call off has kept goes when it is retried", keptGoesOn},
+		{"a call off that comes too late changes nothing", calledOffTooLate},
 		{"a batch allows failures", batchAllows},
 		{"a batch holds chains, a chain holds batches", nested},
 		{"a member adds members, a step adds steps", flowGrows},

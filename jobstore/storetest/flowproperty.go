@@ -68,6 +68,7 @@ func (m *flowModel) play() {
 		}
 		m.told(&f)
 	}
+	m.retryAll()
 	m.check("deregister", m.store.Deregister(m.Context(), m.by.Holder))
 }
 
@@ -220,6 +221,28 @@ func (m *flowModel) finishAll() {
 		}
 	}
 	m.audit()
+}
+
+// retryAll runs again what failed or was cancelled, with success: then nothing is left that has not run.
+func (m *flowModel) retryAll() {
+	for _, id := range m.ids {
+		if ids := m.jobsOf(id, jobstore.PermanentlyFailed, jobstore.Quarantined, jobstore.Cancelled); len(ids) > 0 {
+			_, err := m.store.Retry(m.Context(), ids)
+			m.check("retry", err)
+		}
+		m.check("resume", m.store.ResumeFlow(m.Context(), id))
+		m.audit()
+	}
+	m.finishAll()
+	for _, id := range m.ids {
+		f := m.flow(id)
+		for _, s := range f.Steps {
+			if s.Role != jobstore.RoleCallback && s.State != jobstore.StepFinished {
+				m.Fatalf("everything was retried with success, and step %+v of %+v has not finished", s, f)
+			}
+		}
+		m.told(&f)
+	}
 }
 
 func (m *flowModel) recordAll() {
