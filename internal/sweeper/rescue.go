@@ -43,20 +43,23 @@ func (s *Sweeper) rescueOnce(ctx context.Context) (time.Duration, error) {
 // have their turn: there may be millions of rows, and due jobs are not to wait for them.
 func (s *Sweeper) retainOnce(ctx context.Context) (time.Duration, error) {
 	began := time.Now()
-	keep := s.cfg.Retention
-	ages := jobstore.FlowAges{Finished: max(keep[jobstore.Finished], keep[jobstore.PermanentlyFailed]), Cancelled: keep[jobstore.Cancelled]}
-	if _, err := s.cfg.Store.PruneFlows(ctx, ages, s.cfg.Batch); err != nil {
-		return 0, err
-	}
 	if err := s.sweepFiles(ctx); err != nil {
 		return 0, err
 	}
+	flows := true // there may be more of them
 	for range rounds {
+		if flows {
+			n, err := s.cfg.Store.PruneFlows(ctx, flowAges(s.cfg.Retention), s.cfg.Batch)
+			if err != nil {
+				return 0, err
+			}
+			flows = n >= s.cfg.Batch
+		}
 		n, err := s.cfg.Store.Retain(ctx, s.cfg.Retention, 10*s.cfg.Batch)
 		if err != nil {
 			return 0, err
 		}
-		if n == 0 {
+		if n == 0 && !flows {
 			return s.cfg.Retain, nil
 		}
 		if time.Since(began) > s.cfg.Tick/4 {
@@ -64,6 +67,21 @@ func (s *Sweeper) retainOnce(ctx context.Context) (time.Duration, error) {
 		}
 	}
 	return s.cfg.Tick, nil
+}
+
+// flowAges keeps flows for as long as any job that can make one run again: the longest of the states that a
+// job of a flow that has ended may be in. A state that is missing is kept for ever, and its flows with it.
+func flowAges(keep jobstore.Retention) jobstore.FlowAges {
+	ages := jobstore.FlowAges{Cancelled: keep[jobstore.Cancelled]}
+	for _, state := range []jobstore.State{jobstore.Finished, jobstore.PermanentlyFailed, jobstore.Quarantined} {
+		age, limited := keep[state]
+		if !limited {
+			ages.Finished = 0
+			break
+		}
+		ages.Finished = max(ages.Finished, age)
+	}
+	return ages
 }
 
 // sweepFiles removes files that belong to nobody.

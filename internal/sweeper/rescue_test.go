@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/warrenq/warren/internal/sweeper"
 	"github.com/warrenq/warren/jobstore"
 )
 
@@ -182,6 +183,65 @@ func TestRetentionLeavesTimeForDueJobs(t *testing.T) {
 			t.Errorf("%d looks for old rows in eight minutes, want one at most", n)
 		}
 	})
+}
+
+func TestFlowsAreRemovedAsFastAsTheyEnd(t *testing.T) {
+	t.Parallel()
+	bubble(t, func(r *rig) {
+		r.oldFlows = 100_000
+		r.slow["prune flows"] = 100 * time.Millisecond
+		r.start()
+		pass(61 * time.Second) // retention begins after a minute
+		r.set(func() { r.calls = map[string]int{} })
+		pass(10 * time.Second)
+		if n := r.count("look"); n < 12 {
+			t.Errorf("%d looks for due jobs in ten seconds of retention, want about twenty", n)
+		}
+		pass(2 * time.Minute)
+		if r.oldFlows != 0 {
+			t.Errorf("%d flows left", r.oldFlows)
+		}
+		r.set(func() { r.calls = map[string]int{} })
+		pass(8 * time.Minute)
+		if n := r.count("prune flows"); n > 1 {
+			t.Errorf("%d looks for old flows in eight minutes, want one at most", n)
+		}
+	})
+}
+
+// A flow is kept for as long as the job of it that is kept the longest.
+func TestFlowsAreKeptAsLongAsTheirJobs(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	for name, c := range map[string]struct {
+		finished, failed, quarantined, cancelled time.Duration // 0 = for ever
+		want                                     jobstore.FlowAges
+	}{
+		"finished":             {3 * day, 2 * day, day, 0, jobstore.FlowAges{Finished: 3 * day}},
+		"failed":               {day, 3 * day, 2 * day, day, jobstore.FlowAges{Finished: 3 * day, Cancelled: day}},
+		"quarantined":          {day, 2 * day, 3 * day, 4 * day, jobstore.FlowAges{Finished: 3 * day, Cancelled: 4 * day}},
+		"failed for ever":      {day, 0, day, day, jobstore.FlowAges{Cancelled: day}},
+		"finished for ever":    {0, day, day, 0, jobstore.FlowAges{}},
+		"quarantined for ever": {day, day, 0, 0, jobstore.FlowAges{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bubble(t, func(r *rig) {
+				r.cfg.Retention = jobstore.Retention{}
+				for state, age := range map[jobstore.State]time.Duration{
+					jobstore.Finished: c.finished, jobstore.PermanentlyFailed: c.failed, jobstore.Quarantined: c.quarantined, jobstore.Cancelled: c.cancelled,
+				} {
+					if age > 0 {
+						r.cfg.Retention[state] = age
+					}
+				}
+				r.once(sweeper.New(r.cfg).RetainOnce)
+				if r.ages != c.want {
+					t.Errorf("flows are pruned by %+v, want %+v", r.ages, c.want)
+				}
+			})
+		})
+	}
 }
 
 func TestOnceDoesEveryPart(t *testing.T) {

@@ -43,6 +43,8 @@ type store struct {
 	rescue      []jobstore.Rescued // one a call, then nothing
 	next        time.Duration      // of the earliest living registration
 	old         int                // rows past retention
+	oldFlows    int
+	ages        jobstore.FlowAges // that flows were last pruned by
 
 	schedules []jobstore.Schedule // that are due
 	moves     []jobstore.ScheduleMove
@@ -238,8 +240,16 @@ func (s *store) Retain(ctx context.Context, _ jobstore.Retention, limit int) (in
 	return n, nil
 }
 
-func (s *store) PruneFlows(ctx context.Context, _ jobstore.FlowAges, _ int) (int, error) {
-	return 0, s.call(ctx, "prune flows")
+func (s *store) PruneFlows(ctx context.Context, ages jobstore.FlowAges, limit int) (int, error) {
+	if err := s.call(ctx, "prune flows"); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(limit, s.oldFlows)
+	s.oldFlows -= n
+	s.ages = ages
+	return n, nil
 }
 
 func (s *store) SettleFlows(ctx context.Context, _ int) (released []jobstore.Ref, more bool, err error) {
