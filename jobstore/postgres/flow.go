@@ -134,12 +134,12 @@ func scanEdge(r pgx.Rows) (e jobstore.Edge, err error) {
 	return e, err
 }
 
-const childrenSQL = `-- warren: steps held by a step
-SELECT ` + stepRowColumns + ` FROM @schema@.job_steps s WHERE s.parent = $1 AND s.parent > 0 AND s.role <> 'callback' ORDER BY s.id`
+const childrenSQL = `-- warren: steps held by steps
+SELECT ` + stepRowColumns + ` FROM @schema@.job_steps s WHERE s.parent = ANY ($1::bigint[]) AND s.parent > 0 AND s.role <> 'callback' ORDER BY s.id`
 
 // Children implements steps.Tx.
-func (t *flowTx) Children(ctx context.Context, parent jobstore.StepID) ([]*steps.Row, error) {
-	return gatherIn(ctx, t.q, t.s.sql[childrenSQL], func(r pgx.Rows) (*steps.Row, error) { return scanStepRow(r) }, parent)
+func (t *flowTx) Children(ctx context.Context, parents []jobstore.StepID) ([]*steps.Row, error) {
+	return gatherIn(ctx, t.q, t.s.sql[childrenSQL], func(r pgx.Rows) (*steps.Row, error) { return scanStepRow(r) }, parents)
 }
 
 const jobOutputSQL = `-- warren: output of a job

@@ -142,12 +142,13 @@ func scanEdge(r row) (e jobstore.Edge, err error) {
 	return e, err
 }
 
-const childrenSQL = `-- warren: steps held by a step
-SELECT ` + stepRowColumns + ` FROM job_steps s WHERE s.parent = ?1 AND s.parent > 0 AND s.role <> 'callback' ORDER BY s.id`
+const childrenSQL = `-- warren: steps held by steps
+SELECT ` + stepRowColumns + ` FROM json_each(?1) w CROSS JOIN job_steps s ON s.parent = w.value AND s.parent > 0
+WHERE s.role <> 'callback' ORDER BY s.id`
 
 // Children implements steps.Tx.
-func (t *flowTx) Children(ctx context.Context, parent jobstore.StepID) ([]*steps.Row, error) {
-	return gather(ctx, t.q, childrenSQL, func(r row) (*steps.Row, error) { return scanStepRow(r) }, parent)
+func (t *flowTx) Children(ctx context.Context, parents []jobstore.StepID) ([]*steps.Row, error) {
+	return gather(ctx, t.q, childrenSQL, func(r row) (*steps.Row, error) { return scanStepRow(r) }, list(parents))
 }
 
 const jobOutputSQL = `-- warren: output of a job

@@ -38,7 +38,7 @@ func Start(ctx context.Context, tx Tx, f *jobstore.NewFlow) (jobstore.StepID, []
 				e.rows[r.Parent].Total++
 			}
 		}
-		e.rows[r.ID], e.full[r.ID] = r, true
+		e.create(r)
 	}
 	for _, edge := range f.Edges {
 		e.join(ids[edge.From], edge.On, ids[edge.To])
@@ -51,6 +51,12 @@ func Start(ctx context.Context, tx Tx, f *jobstore.NewFlow) (jobstore.StepID, []
 	}
 	refs, err := e.finish(ctx)
 	return ids[0], refs, err
+}
+
+// create takes in a step that is not written yet: there is nothing of it to read.
+func (e *settling) create(r *Row) {
+	e.keep(r)
+	e.full[r.ID], e.whole[r.ID] = true, true
 }
 
 func (e *settling) join(from jobstore.StepID, on jobstore.EdgeOn, to jobstore.StepID) {
@@ -90,8 +96,14 @@ func Resume(ctx context.Context, tx Tx, kept []jobstore.StepID) ([]jobstore.Ref,
 	if err := e.need(ctx, kept...); err != nil {
 		return nil, err
 	}
-	for _, id := range kept {
-		r := e.rows[id]
+	rows := make([]*Row, len(kept))
+	for i, id := range kept {
+		rows[i] = e.rows[id]
+	}
+	if err := e.fetch(ctx, rows); err != nil {
+		return nil, err
+	}
+	for _, r := range rows {
 		e.reopen(e.holder(r))
 		if err := e.release(ctx, r); err != nil {
 			return nil, err
@@ -151,10 +163,9 @@ func (e *settling) hang(ctx context.Context, in *Row, waits int, jobs []jobstore
 		return nil, err
 	}
 	for i, job := range jobs {
-		e.rows[ids[i]] = &Row{Waits: waits, Jobs: []jobstore.NewJob{job}, changed: true, Step: jobstore.Step{
+		e.create(&Row{Waits: waits, Jobs: []jobstore.NewJob{job}, changed: true, Step: jobstore.Step{
 			ID: ids[i], Flow: in.Flow, Parent: in.ID, Role: jobstore.RoleJob, State: jobstore.StepWaiting,
-		}}
-		e.full[ids[i]] = true
+		}})
 	}
 	in.Total += len(jobs)
 	e.touch(in)

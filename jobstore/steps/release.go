@@ -119,7 +119,7 @@ func (e *settling) release(ctx context.Context, r *Row) error {
 	if r.Role != jobstore.RoleCallback {
 		r.Jobs = nil
 	}
-	if err := e.need(ctx, r.ID); err != nil {
+	if err := e.fetch(ctx, []*Row{r}); err != nil {
 		return err
 	}
 	if err := e.releaseFirst(ctx, r); err != nil {
@@ -130,7 +130,7 @@ func (e *settling) release(ctx context.Context, r *Row) error {
 
 // releaseFirst releases the steps in r that wait for no other.
 func (e *settling) releaseFirst(ctx context.Context, r *Row) error {
-	if r.Role != jobstore.RoleChain && r.Role != jobstore.RoleBatch && r.Role != jobstore.RoleFlow {
+	if !r.holds() {
 		return nil
 	}
 	children, err := e.children(ctx, r)
@@ -147,30 +147,21 @@ func (e *settling) releaseFirst(ctx context.Context, r *Row) error {
 	return nil
 }
 
+// holds reports whether there may be steps in r.
+func (r *Row) holds() bool {
+	return r.Role == jobstore.RoleChain || r.Role == jobstore.RoleBatch || r.Role == jobstore.RoleFlow
+}
+
 // kept releases what was kept while r was called off, now that r runs again and has nothing else to do.
 func (e *settling) kept(ctx context.Context, r *Row) error {
-	if r.Open > 0 || r.Calling || r.Done+r.Failed+r.Cancelled == r.Total {
+	if !r.mayKeep() {
 		return nil
 	}
 	return e.releaseFirst(ctx, r)
 }
 
-func (e *settling) children(ctx context.Context, r *Row) ([]*Row, error) {
-	list, err := e.tx.Children(ctx, r.ID)
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range list {
-		e.keep(c)
-	}
-	list = list[:0]
-	for _, c := range e.rows { // those that are not written yet, too
-		if c.Parent == r.ID && c.Role != jobstore.RoleCallback {
-			list = append(list, c)
-		}
-	}
-	slices.SortFunc(list, func(a, b *Row) int { return int(a.ID - b.ID) })
-	return list, nil
+func (r *Row) mayKeep() bool {
+	return r.holds() && r.Open == 0 && !r.Calling && r.Done+r.Failed+r.Cancelled < r.Total
 }
 
 // end is what a step comes to that has nothing open.

@@ -43,7 +43,9 @@ type settling struct {
 	full  map[jobstore.StepID]bool // its edges and those that hold it are here
 	edges map[jobstore.StepID][]jobstore.Edge
 
-	touched map[jobstore.StepID]bool
+	held    map[jobstore.StepID][]*Row        // what is here of the steps in one, callbacks excepted
+	whole   map[jobstore.StepID]bool          // that is all of them
+	touched []map[jobstore.StepID]bool        // by how many others hold them
 	failed  map[jobstore.StepID][]jobstore.ID // jobs of a step, and of steps in it, that have just failed
 	last    map[jobstore.StepID]jobstore.ID   // the job of a step that has just finished
 	flows   map[jobstore.StepID]jobstore.StepState
@@ -56,43 +58,8 @@ type settling struct {
 func newSettling(tx Tx) *settling {
 	return &settling{
 		tx: tx, rows: map[jobstore.StepID]*Row{}, full: map[jobstore.StepID]bool{}, edges: map[jobstore.StepID][]jobstore.Edge{},
-		touched: map[jobstore.StepID]bool{}, failed: map[jobstore.StepID][]jobstore.ID{}, last: map[jobstore.StepID]jobstore.ID{},
-		flows: map[jobstore.StepID]jobstore.StepState{},
-	}
-}
-
-// need loads steps with their edges.
-func (e *settling) need(ctx context.Context, ids ...jobstore.StepID) error {
-	ids = slices.DeleteFunc(slices.Clone(ids), func(id jobstore.StepID) bool { return e.full[id] })
-	if len(ids) == 0 {
-		return nil
-	}
-	slices.Sort(ids)
-	rows, targets, edges, err := e.tx.Load(ctx, slices.Compact(ids))
-	if err != nil {
-		return err
-	}
-	for _, r := range rows {
-		e.keep(r)
-	}
-	for _, edge := range edges {
-		if !e.full[edge.From] {
-			e.edges[edge.From] = append(e.edges[edge.From], edge)
-		}
-	}
-	for _, r := range rows {
-		e.full[r.ID] = true
-	}
-	for _, r := range targets {
-		e.keep(r)
-	}
-	return nil
-}
-
-// keep takes a row in, unless it is here already, perhaps with changes.
-func (e *settling) keep(r *Row) {
-	if e.rows[r.ID] == nil {
-		e.rows[r.ID] = r
+		held: map[jobstore.StepID][]*Row{}, whole: map[jobstore.StepID]bool{}, failed: map[jobstore.StepID][]jobstore.ID{},
+		last: map[jobstore.StepID]jobstore.ID{}, flows: map[jobstore.StepID]jobstore.StepState{},
 	}
 }
 
@@ -126,7 +93,7 @@ func (e *settling) count(ctx context.Context, ends []End, also []jobstore.StepID
 			r.worse = true
 			for s := r; s != nil; s = e.holder(s) {
 				e.failed[s.ID] = append(e.failed[s.ID], end.Job)
-				e.touched[s.ID] = true
+				e.mark(s)
 			}
 		}
 	}
@@ -159,7 +126,19 @@ func (r *Row) stepCounter(s jobstore.StepState) *int {
 
 func (e *settling) touch(r *Row) {
 	r.changed = true
-	e.touched[r.ID] = true
+	e.mark(r)
+}
+
+// mark has a step settled.
+func (e *settling) mark(r *Row) {
+	depth := 0
+	for p := e.rows[r.Parent]; p != nil; p = e.rows[p.Parent] {
+		depth++
+	}
+	for len(e.touched) <= depth {
+		e.touched = append(e.touched, map[jobstore.StepID]bool{})
+	}
+	e.touched[depth][r.ID] = true
 }
 
 // holder is the step that r counts in; nil for the first of a flow and for callbacks.
@@ -257,46 +236,48 @@ func (e *settling) insert(ctx context.Context) (redundant []jobstore.ID, err err
 	return redundant, nil
 }
 
-// deepest takes the touched step that is held by the most others.
-func (e *settling) deepest() *Row {
-	var best *Row
-	most := -1
-	for id := range e.touched {
-		r := e.rows[id]
-		depth := 0
-		for p := r; p != nil; p = e.rows[p.Parent] {
-			depth++
-		}
-		if depth > most || depth == most && id < best.ID {
-			best, most = r, depth
-		}
-	}
-	if best != nil {
-		delete(e.touched, best.ID)
-	}
-	return best
-}
-
-func (e *settling) settle(ctx context.Context) error {
-	for r := e.deepest(); r != nil; r = e.deepest() {
-		if r.State != jobstore.StepRunning {
+// deepest takes those of the touched steps that are held by the most others.
+func (e *settling) deepest() (level []*Row) {
+	for _, touched := range slices.Backward(e.touched) {
+		if len(touched) == 0 {
 			continue
 		}
-		if err := e.need(ctx, r.ID); err != nil {
-			return err
+		for _, id := range slices.Sorted(maps.Keys(touched)) {
+			if r := e.rows[id]; r.State == jobstore.StepRunning {
+				level = append(level, r)
+			}
 		}
-		if err := e.told(ctx, r); err != nil {
-			return err
-		}
-		if err := e.kept(ctx, r); err != nil {
-			return err
-		}
-		if r.Open > 0 {
-			continue
-		}
-		if err := e.end(ctx, r); err != nil {
-			return fmt.Errorf("step %d: %w", r.ID, err)
+		clear(touched)
+		if len(level) > 0 {
+			return level
 		}
 	}
 	return nil
+}
+
+func (e *settling) settle(ctx context.Context) error {
+	for level := e.deepest(); len(level) > 0; level = e.deepest() {
+		if err := e.ahead(ctx, level); err != nil {
+			return err
+		}
+		for _, r := range level {
+			if err := e.settleStep(ctx, r); err != nil {
+				return fmt.Errorf("step %d: %w", r.ID, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (e *settling) settleStep(ctx context.Context, r *Row) error {
+	if r.State != jobstore.StepRunning {
+		return nil
+	}
+	if err := e.told(ctx, r); err != nil {
+		return err
+	}
+	if err := e.kept(ctx, r); err != nil || r.Open > 0 {
+		return err
+	}
+	return e.end(ctx, r)
 }
