@@ -161,11 +161,13 @@ func (s *Sweeper) heard(told, failed []jobstore.Ref, err error) (away bool) {
 	}
 	s.announcePause = 0
 	s.announceAfter = time.Time{}
+	if len(failed) < len(told) {
+		s.arrived = time.Now()
+	}
 	for _, ref := range told {
-		if !out[ref.ID] {
-			delete(silent, ref.Band) // it takes some
+		if len(silent)+len(s.refusing) > 0 && !out[ref.ID] { // its band takes some
+			delete(silent, ref.Band)
 			delete(s.refusing, ref.Band)
-			s.arrived = time.Now()
 		}
 	}
 	for band := range silent {
